@@ -1,0 +1,151 @@
+"""Fetches one pinned distribution with pip and lays it out as a directory to import from.
+
+Unpacked wheels are kept in a store beside the user's other caches, one directory a (hash, interpreter), and linked
+from there into each repository: two checkouts of this tree on one machine share the bytes and the compile.
+"""
+
+import argparse
+import compileall
+import hashlib
+import json
+import os
+import pathlib
+import py_compile
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+# A file of one of these names inside a wheel would end the directory's Bazel package.
+_BAZEL_FILES = {"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.bazel", "MODULE.bazel", "REPO.bazel"}
+
+
+def _sha256(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _store() -> pathlib.Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return pathlib.Path(os.environ.get("RETORT_WHEEL_STORE") or os.path.join(cache, "retort", "wheels"))
+
+
+def _pip(arguments: list[str], environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stdout}\npip failed; it uses the machine's own pip configuration (index, wheelhouse): pip config list")
+
+
+def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
+    """Returns the wheel, downloaded or built. Its digest was checked by pip against the lock."""
+    pin = f"{options.distribution}=={options.version}"
+    requirement = folder / "requirement.txt"
+    requirement.write_text(" ".join([pin, *(f"--hash={digest}" for digest in options.hash)]) + "\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    wheels = folder / "wheels"
+    common = ["--no-deps", "--require-hashes", f"--requirement={requirement}"]
+    print(f"retort: fetching {pin}", file=sys.stderr, flush=True)
+    if options.build_path:
+        environment["PYTHONPATH"] = os.pathsep.join(options.build_path)
+        # A build must not find the checkout around it, nor a clock.
+        environment |= {"GIT_DIR": os.devnull, "SOURCE_DATE_EPOCH": "315532800", "TMPDIR": str(folder)}
+        _pip(["wheel", "--no-build-isolation", f"--wheel-dir={wheels}", *common], environment)
+    else:
+        _pip(["download", "--only-binary=:all:", f"--dest={wheels}", *common], environment)
+    (wheel,) = wheels.iterdir()
+    return wheel
+
+
+def _destination(name: str) -> str | None:
+    """Where a wheel's member goes (PEP 427): `NAME.data/SCHEME/…` is spread, and what is not for import is dropped."""
+    head, _, rest = name.partition("/")
+    if not head.endswith(".data"):
+        return name
+    scheme, _, rest = rest.partition("/")
+    return {"purelib": rest, "platlib": rest, "scripts": f"bin/{rest}"}.get(scheme)
+
+
+def _unpack(wheel: pathlib.Path, target: pathlib.Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            destination = _destination(member.filename)
+            if destination is None or member.is_dir() or pathlib.PurePath(destination).name in _BAZEL_FILES:
+                continue
+            if destination.startswith("/") or ".." in pathlib.PurePath(destination).parts:
+                sys.exit(f"{wheel.name}: the member {member.filename!r} would be written outside")
+            content = archive.read(member)
+            # A script starts with the path of somebody's interpreter; programs are run as modules here.
+            if destination.startswith("bin/") and content.startswith(b"#!"):
+                continue
+            path = target / destination
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            executable = (member.external_attr >> 16) & stat.S_IXUSR
+            path.chmod(0o555 if executable or destination.startswith("bin/") else 0o444)
+
+
+def _install(options: argparse.Namespace, home: pathlib.Path) -> None:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".{home.name}.") as temporary:
+        folder = pathlib.Path(temporary)
+        wheel = _fetch(options, folder)
+        ready = folder / "ready"
+        site_packages = ready / "site-packages"
+        site_packages.mkdir(parents=True)
+        _unpack(wheel, site_packages)
+        compileall.compile_dir(
+            site_packages,
+            quiet=2,
+            maxlevels=50,
+            stripdir=str(site_packages),
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        description = {"distribution": options.distribution, "version": options.version, "wheel": wheel.name, "sha256": _sha256(wheel)}
+        (ready / "wheel.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+        try:
+            ready.rename(home)
+        except OSError:
+            if not home.is_dir():  # else another build was quicker, with the same bytes
+                raise
+
+
+def _link(home: pathlib.Path, out: pathlib.Path) -> None:
+    def link(source: str, target: str) -> str:
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or too many links
+            shutil.copy2(source, target)
+        return target
+
+    shutil.copytree(home, out, copy_function=link, dirs_exist_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--distribution", required=True)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--hash", action="append", required=True)
+    parser.add_argument("--interpreter", required=True, type=pathlib.Path)
+    parser.add_argument("--build-path", action="append", default=[])
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    options = parser.parse_args()
+    os.umask(0o022)
+    # What the layout depends on: the pin, the interpreter whose bytecode it holds, the wheels it is built against, this file.
+    key = hashlib.sha256(options.interpreter.read_bytes() + pathlib.Path(__file__).read_bytes())
+    key.update("\0".join([options.version, *sorted(options.hash)]).encode())
+    for path in options.build_path:
+        key.update((pathlib.Path(path).parent / "wheel.json").read_bytes())
+    home = _store() / f"{options.distribution}-{options.version}-{key.hexdigest()[:24]}"
+    if not home.is_dir():
+        _install(options, home)
+    _link(home, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Runs the test files of one target with pytest; the last lines it prints are pytest's own summary."""
+
+import os
+import sys
+
+import pytest
+
+
+def main() -> int:
+    """Returns pytest's exit code; a run without a test counts as a failure."""
+    arguments = [
+        "--import-mode=importlib",
+        "--strict-markers",
+        "--strict-config",
+        "--color=yes",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        f"--basetemp={os.environ.get('TEST_TMPDIR', '/tmp')}/pytest",
+    ]
+    if report := os.environ.get("XML_OUTPUT_FILE"):
+        arguments.append(f"--junitxml={report}")
+    if only := os.environ.get("TESTBRIDGE_TEST_ONLY"):
+        arguments.append(f"-k={only}")
+    return pytest.main([*arguments, *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
