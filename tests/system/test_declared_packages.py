@@ -33,7 +33,9 @@ def test_an_undeclared_package_is_not_there() -> None:
 
 def test_the_user_cannot_add_a_package(tmp_path: pathlib.Path) -> None:
     (tmp_path / "numpy.py").write_text("__version__ = 'planted'\n")
-    user_site = tmp_path / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    user_site = (
+        tmp_path / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    )
     user_site.mkdir(parents=True)
     (user_site / "numpy.py").write_text("__version__ = 'planted'\n")
     done = _run("undeclared", PYTHONPATH=str(tmp_path), PYTHONUSERBASE=str(tmp_path))
@@ -47,7 +49,9 @@ def test_only_this_tests_packages_and_the_standard_library_are_on_the_path() -> 
     strangers = [
         entry
         for entry in map(pathlib.Path, sys.path)
-        if entry.exists() and not entry.is_relative_to(standard) and not entry.is_relative_to(runfiles)
+        if entry.exists()
+        and not entry.is_relative_to(standard)
+        and not entry.is_relative_to(runfiles)
     ]
     assert strangers == []
     with pytest.raises(ModuleNotFoundError):

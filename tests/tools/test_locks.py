@@ -52,7 +52,9 @@ def test_cpu_and_cuda_differ_in_torch_and_its_libraries_alone() -> None:
 
 def test_what_both_the_programs_and_the_tools_use_has_one_version() -> None:
     cpu, dev = (read_pins((FOLDER / f"{name}.lock").read_text()) for name in ("cpu", "dev"))
-    assert [name for name in cpu.keys() & dev.keys() if cpu[name].version != dev[name].version] == []
+    assert [
+        name for name in cpu.keys() & dev.keys() if cpu[name].version != dev[name].version
+    ] == []
 
 
 def test_a_changed_input_makes_the_lock_out_of_date(copy: pathlib.Path) -> None:
@@ -69,7 +71,9 @@ def test_a_pin_without_a_hash_is_found(copy: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("name", ["nvidia-cublas", "triton", "cuda-bindings"])
 def test_cuda_in_the_cpu_lock_is_found(copy: pathlib.Path, name: str) -> None:
-    _edit(copy / "cpu.lock", "aiohttp==", f"{name}==1.0 \\\n    --hash=sha256:{'0' * 64}\naiohttp==")
+    _edit(
+        copy / "cpu.lock", "aiohttp==", f"{name}==1.0 \\\n    --hash=sha256:{'0' * 64}\naiohttp=="
+    )
     assert f"cpu.lock holds {name}, which has no place in it" in problems(CPU, copy)
 
 

@@ -15,6 +15,7 @@ _DEBIAN = {
     "rules_proto": "/usr/share/bazel/rules/proto",
 }
 
+# buildifier: disable=unnamed-macro
 def airgap_repositories():
     """Declares the stand-ins, Debian's packaged modules and the Python interpreter."""
     for name in _STAND_INS:

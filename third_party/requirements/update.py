@@ -66,7 +66,9 @@ def _compile(lock: Lock, folder: pathlib.Path, upgrade: bool) -> None:
 def main() -> None:
     """Writes every lock, in the order in which they constrain each other."""
     parser = argparse.ArgumentParser(prog="bazel run //third_party/requirements:update --")
-    parser.add_argument("--upgrade", action="store_true", help="take newer versions than those locked")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="take newer versions than those locked"
+    )
     options = parser.parse_args()
     checkout = os.environ.get("BUILD_WORKSPACE_DIRECTORY")
     if checkout is None:

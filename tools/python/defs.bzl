@@ -1,14 +1,17 @@
-"""The two habits of every package here: tests run by pytest, and the list of its files."""
+"""Tests here are run by pytest; this macro is how."""
 
 load("@rules_python//python:py_test.bzl", "py_test")
 
-def pytest_test(name, srcs, deps = [], **kwargs):
+def pytest_test(name, srcs, deps = [], reads_checkout = False, tags = [], **kwargs):
     """A test target whose files pytest collects.
 
     Args:
         name: the target.
         srcs: test files; each is handed to pytest.
         deps: what the tests import, pytest apart.
+        reads_checkout: whether a test reads files of the checkout that no target lists (every BUILD file, the
+            workflows, the documents). It finds them by following the link of its own file, and always runs.
+        tags: as for py_test.
         **kwargs: as for py_test.
     """
     py_test(
@@ -16,18 +19,7 @@ def pytest_test(name, srcs, deps = [], **kwargs):
         srcs = srcs + ["//tools/python:pytest_main.py"],
         args = ["$(rootpath %s)" % src for src in srcs],
         main = "//tools/python:pytest_main.py",
+        tags = tags + (["external"] if reads_checkout else []),
         deps = deps + ["@pypi_dev//pytest"],
         **kwargs
-    )
-
-def checkout_files():
-    """Names the package's own files `checkout`, for the tests that read the tree itself."""
-    native.filegroup(
-        name = "checkout",
-        srcs = native.glob(
-            ["**"],
-            exclude = ["**/__pycache__/**"],
-            allow_empty = True,
-        ),
-        visibility = ["//:__pkg__"],
     )

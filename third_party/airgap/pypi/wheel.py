@@ -19,7 +19,14 @@ import tempfile
 import zipfile
 
 # A file of one of these names inside a wheel would end the directory's Bazel package.
-_BAZEL_FILES = {"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.bazel", "MODULE.bazel", "REPO.bazel"}
+_BAZEL_FILES = {
+    "BUILD",
+    "BUILD.bazel",
+    "WORKSPACE",
+    "WORKSPACE.bazel",
+    "MODULE.bazel",
+    "REPO.bazel",
+}
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -32,14 +39,20 @@ def _sha256(path: pathlib.Path) -> str:
 
 def _store() -> pathlib.Path:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return pathlib.Path(os.environ.get("RETORT_WHEEL_STORE") or os.path.join(cache, "retort", "wheels"))
+    return pathlib.Path(
+        os.environ.get("RETORT_WHEEL_STORE") or os.path.join(cache, "retort", "wheels")
+    )
 
 
 def _pip(arguments: list[str], environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
-        sys.exit(f"{done.stdout}\npip failed; it uses the machine's own pip configuration (index, wheelhouse): pip config list")
+        sys.exit(
+            f"{done.stdout}\npip failed; it uses the machine's own pip configuration (index, wheelhouse): pip config list"
+        )
 
 
 def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
@@ -47,14 +60,20 @@ def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     pin = f"{options.distribution}=={options.version}"
     requirement = folder / "requirement.txt"
     requirement.write_text(" ".join([pin, *(f"--hash={digest}" for digest in options.hash)]) + "\n")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     wheels = folder / "wheels"
     common = ["--no-deps", "--require-hashes", f"--requirement={requirement}"]
     print(f"retort: fetching {pin}", file=sys.stderr, flush=True)
     if options.build_path:
         environment["PYTHONPATH"] = os.pathsep.join(options.build_path)
         # A build must not find the checkout around it, nor a clock.
-        environment |= {"GIT_DIR": os.devnull, "SOURCE_DATE_EPOCH": "315532800", "TMPDIR": str(folder)}
+        environment |= {
+            "GIT_DIR": os.devnull,
+            "SOURCE_DATE_EPOCH": "315532800",
+            "TMPDIR": str(folder),
+        }
         _pip(["wheel", "--no-build-isolation", f"--wheel-dir={wheels}", *common], environment)
     else:
         _pip(["download", "--only-binary=:all:", f"--dest={wheels}", *common], environment)
@@ -75,7 +94,11 @@ def _unpack(wheel: pathlib.Path, target: pathlib.Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
             destination = _destination(member.filename)
-            if destination is None or member.is_dir() or pathlib.PurePath(destination).name in _BAZEL_FILES:
+            if (
+                destination is None
+                or member.is_dir()
+                or pathlib.PurePath(destination).name in _BAZEL_FILES
+            ):
                 continue
             if destination.startswith("/") or ".." in pathlib.PurePath(destination).parts:
                 sys.exit(f"{wheel.name}: the member {member.filename!r} would be written outside")
@@ -106,7 +129,12 @@ def _install(options: argparse.Namespace, home: pathlib.Path) -> None:
             stripdir=str(site_packages),
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
-        description = {"distribution": options.distribution, "version": options.version, "wheel": wheel.name, "sha256": _sha256(wheel)}
+        description = {
+            "distribution": options.distribution,
+            "version": options.version,
+            "wheel": wheel.name,
+            "sha256": _sha256(wheel),
+        }
         (ready / "wheel.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
         try:
             ready.rename(home)

@@ -23,6 +23,8 @@ COMMON_ATTRIBUTES = {
 def collect(ctx):
     """What a target and its dependencies bring.
 
+    Args:
+        ctx: of a rule with COMMON_ATTRIBUTES.
     Returns:
         PyInfo and the runfiles.
     """

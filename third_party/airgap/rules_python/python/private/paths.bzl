@@ -7,7 +7,13 @@ def runfiles_path(ctx, file):
     return ctx.workspace_name + "/" + file.short_path
 
 def import_roots(ctx):
-    """The `imports` of a target, made relative to the runfiles root."""
+    """The `imports` of a target, made relative to the runfiles root.
+
+    Args:
+        ctx: of a rule with the attribute `imports`.
+    Returns:
+        A list of paths without `..`.
+    """
     base = [ctx.label.workspace_name or ctx.workspace_name]
     if ctx.label.package:
         base += ctx.label.package.split("/")
