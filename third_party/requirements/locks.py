@@ -70,13 +70,13 @@ def read_pins(text: str) -> dict[str, Pin]:
     pins: dict[str, Pin] = {}
     name = ""
     for line in text.splitlines():
-        words = line.rstrip("\\ ").split()
-        if not words or words[0].startswith("#"):
+        entry = line.rstrip("\\ ").strip()
+        if not entry or entry.startswith("#"):
             continue
-        if match := re.fullmatch(r"([A-Za-z0-9._-]+)(\[[^]]*\])?==(\S+)", words[0]):
+        if match := re.fullmatch(r"([A-Za-z0-9._-]+)(\[[^]]*\])?==(\S+)", entry):
             name = canonicalize_name(match[1])
             pins[name] = Pin(Version(match[3]), ())
-        elif name and (match := re.fullmatch(r"--hash=(sha256:[0-9a-f]{64})", words[0])):
+        elif name and (match := re.fullmatch(r"--hash=(sha256:[0-9a-f]{64})", entry)):
             pins[name] = Pin(pins[name].version, (*pins[name].hashes, match[1]))
         else:
             raise ValueError(f"not a line of a lock: {line!r}")

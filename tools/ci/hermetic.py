@@ -6,6 +6,7 @@ every line of the execution logs must agree. `--plant` turns on an action that w
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -54,15 +55,10 @@ def _copy_checkout(target: pathlib.Path) -> None:
 
 
 def _worlds(folder: pathlib.Path) -> tuple[World, World]:
-    store = os.environ.get("RETORT_WHEEL_STORE") or str(
-        pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-        / "retort/wheels"
-    )
-    shared = {"RETORT_WHEEL_STORE": store}
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in ("PATH", "HOME") or name.startswith(("RETORT_", "PIP_", "SSL_"))
+        if name in ("PATH", "HOME") or name.startswith("RETORT_")
     }
     other_home = folder / "somebody else"
     other_home.mkdir()
@@ -72,7 +68,7 @@ def _worlds(folder: pathlib.Path) -> tuple[World, World]:
             folder / "one",
             folder / "output-1",
             0o022,
-            kept | shared | {"TZ": "UTC", "LANG": "C.UTF-8"},
+            kept | {"TZ": "UTC", "LANG": "C.UTF-8"},
             networkless=False,
         ),
         World(
@@ -81,7 +77,6 @@ def _worlds(folder: pathlib.Path) -> tuple[World, World]:
             folder / "deeper" / "output-of-the-second",
             0o077,
             kept
-            | shared
             | {
                 "HOME": str(other_home),
                 "LANG": "tr_TR.UTF-8",
@@ -126,6 +121,10 @@ def _bazel(world: World, *arguments: str) -> None:
 def _build(world: World, targets: Sequence[str], flags: Sequence[str]) -> Evidence:
     log = world.output_base.with_suffix(".execution-log.json")
     print(f"building in world {world.name}", file=sys.stderr, flush=True)
+    # What is fetched is pinned by digest, and fetched as the user would; the proof is about what happens then.
+    fetching = dataclasses.replace(world, environment=dict(os.environ), networkless=False)
+    _bazel(fetching, "build", "--nobuild", "--symlink_prefix=/", *flags, *targets)
+    _bazel(fetching, "shutdown")
     _bazel(
         world,
         "build",

@@ -2,7 +2,7 @@
 
 load("@rules_python//python:py_test.bzl", "py_test")
 
-def pytest_test(name, srcs, deps = [], reads_checkout = False, tags = [], **kwargs):
+def pytest_test(name, srcs, deps = [], reads_checkout = False, size = "small", tags = [], **kwargs):
     """A test target whose files pytest collects.
 
     Args:
@@ -11,6 +11,7 @@ def pytest_test(name, srcs, deps = [], reads_checkout = False, tags = [], **kwar
         deps: what the tests import, pytest apart.
         reads_checkout: whether a test reads files of the checkout that no target lists (every BUILD file, the
             workflows, the documents). It finds them by following the link of its own file, and always runs.
+        size: as for py_test; what ends a test that hangs is --test_timeout in the rc files.
         tags: as for py_test.
         **kwargs: as for py_test.
     """
@@ -19,6 +20,7 @@ def pytest_test(name, srcs, deps = [], reads_checkout = False, tags = [], **kwar
         srcs = srcs + ["//tools/python:pytest_main.py"],
         args = ["$(rootpath %s)" % src for src in srcs],
         main = "//tools/python:pytest_main.py",
+        size = size,
         tags = tags + (["external"] if reads_checkout else []),
         deps = deps + ["@pypi_dev//pytest"],
         **kwargs

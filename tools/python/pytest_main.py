@@ -8,6 +8,9 @@ import pytest
 
 def main() -> int:
     """Returns pytest's exit code; a run without a test counts as a failure."""
+    scratch = os.environ["TEST_TMPDIR"]
+    # Without it `~` is the home that the machine's user database names, which a test must not read or write.
+    os.environ["HOME"] = scratch
     arguments = [
         "--import-mode=importlib",
         "--strict-markers",
@@ -17,7 +20,7 @@ def main() -> int:
         "no:cacheprovider",
         "-o",
         "addopts=",
-        f"--basetemp={os.environ.get('TEST_TMPDIR', '/tmp')}/pytest",
+        f"--basetemp={scratch}/pytest",
     ]
     if report := os.environ.get("XML_OUTPUT_FILE"):
         arguments.append(f"--junitxml={report}")

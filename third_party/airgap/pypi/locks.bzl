@@ -53,12 +53,9 @@ def _closures(pins):
         closures[name] = closure
     return closures
 
-def _repository(name, pin, lock, source_builds):
-    # The same pin of two locks is one repository, unless it is built here against what that lock holds.
-    mark = pin.hashes[0].rpartition(":")[2][:8]
-    if name in source_builds:
-        mark += "_" + lock
-    return "pypi_%s_%s" % (name, mark)
+def _repository(name, pin):
+    # The same pin of two locks is one repository.
+    return "pypi_%s_%s" % (name, pin.hashes[0].rpartition(":")[2][:8])
 
 def _choose(values, several, refusal):
     """A BUILD expression: the value of the lock that the flag names, or the value where there is one lock."""
@@ -106,19 +103,18 @@ alias(
 def _lock_repository_impl(rctx):
     wheels = {}
     hubs = {hub: {} for hub in rctx.attr.hubs}
-    source_builds = rctx.attr.source_builds
     for label, use in rctx.attr.locks.items():
         hub, _, lock = use.partition(" ")
         pins = _parse(rctx.read(label))
-        repositories = {name: _repository(name, pin, lock, source_builds) for name, pin in pins.items()}
+        repositories = {name: _repository(name, pin) for name, pin in pins.items()}
         for name, closure in _closures(pins).items():
-            chosen = [repositories[need] for need in closure]
+            build_needs = rctx.attr.source_builds.get(name)
             wheels[repositories[name]] = struct(
                 name = name,
                 pin = pins[name],
-                build_path = ["@%s//:wheel.json" % wheel for wheel in chosen[1:]] if name in source_builds else [],
+                build_path = ["@%s//:wheel.json" % repositories[build_needs]] if build_needs else [],
             )
-            hubs[hub].setdefault(name, {})[lock] = chosen
+            hubs[hub].setdefault(name, {})[lock] = [repositories[need] for need in closure]
 
     lines = [
         "\"\"\"Made from the lock files.\"\"\"",
@@ -129,13 +125,12 @@ def _lock_repository_impl(rctx):
         "def install_wheels():",
     ]
     for repository, wheel in sorted(wheels.items()):
-        lines.append("    wheel_repository(name = %r, distribution = %r, version = %r, hashes = %r, build_path = %r, build_environment = %r)" % (
+        lines.append("    wheel_repository(name = %r, distribution = %r, version = %r, hashes = %r, build_path = %r)" % (
             repository,
             wheel.name,
             wheel.pin.version,
             wheel.pin.hashes,
             wheel.build_path,
-            source_builds.get(wheel.name, ""),
         ))
     for hub, packages in hubs.items():
         locks = [use.partition(" ")[2] for use in rctx.attr.locks.values() if use.startswith(hub + " ")]
@@ -156,7 +151,7 @@ lock_repository = repository_rule(
             mandatory = True,
         ),
         "source_builds": attr.string_dict(
-            doc = "Distributions published as source alone, to the environment (NAME=VALUE) of their build.",
+            doc = "Distributions published as source alone, to what their build imports.",
         ),
     },
     doc = "Reads the locks and writes `install_wheels()`, which declares a lazy repository a wheel.",

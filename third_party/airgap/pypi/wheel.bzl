@@ -13,12 +13,8 @@ def _wheel_repository_impl(rctx):
     ]
     command += ["--hash=" + digest for digest in rctx.attr.hashes]
     command += ["--build-path=%s/site-packages" % rctx.path(label).dirname for label in rctx.attr.build_path]
-    environment = {}
-    if rctx.attr.build_environment:
-        name, _, value = rctx.attr.build_environment.partition("=")
-        environment = {name: value}
     rctx.report_progress("fetching %s %s" % (rctx.attr.distribution, rctx.attr.version))
-    done = rctx.execute(command, environment = environment, timeout = 3600, quiet = False)
+    done = rctx.execute(command, timeout = 3600, quiet = False)
     if done.return_code:
         fail("%s %s could not be fetched; what pip said stands above" % (rctx.attr.distribution, rctx.attr.version))
     rctx.file("BUILD.bazel", """\
@@ -41,7 +37,6 @@ py_library(
 wheel_repository = repository_rule(
     implementation = _wheel_repository_impl,
     attrs = {
-        "build_environment": attr.string(),
         "build_path": attr.label_list(doc = "wheel.json of each wheel that a build from source imports."),
         "distribution": attr.string(mandatory = True),
         "hashes": attr.string_list(mandatory = True),

@@ -1,0 +1,1 @@
+"""Retort: train and serve language models from sealed inputs to sealed outputs."""

@@ -1,0 +1,80 @@
+"""What every command shares: where it was typed, how it ends, and its last line."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from retort.core.errors import RetortError
+from retort.core.seal import Sealed
+
+_INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
+
+
+class Terminated(BaseException):
+    """SIGTERM has come: unwind, clean up and go."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """Where the user is, which only main modules may ask."""
+
+    working_directory: Path
+    workspace: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Invocation":
+        """`bazel run` starts programs elsewhere and says in variables where the user is."""
+        here = Path.cwd()
+        return cls(
+            working_directory=Path(environment.get("BUILD_WORKING_DIRECTORY", here)),
+            workspace=Path(environment.get("BUILD_WORKSPACE_DIRECTORY", here)),
+        )
+
+    def resolve(self, path: str) -> Path:
+        """A path as the user typed it, made absolute."""
+        return Path(os.path.abspath(self.working_directory / Path(path).expanduser()))
+
+
+def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run a command with the arguments typed, and end the process with its exit code.
+
+    The one place that turns errors into a line on standard error: 2 for the user's mistake,
+    1 for a failure that we foresaw, 130 after Ctrl-C, 143 after SIGTERM. Anything else is a bug
+    of ours and ends in a traceback.
+    """
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("retort").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except RetortError as error:
+        code = error.exit_code
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+        print("interrupted: nothing half-written is left", file=sys.stderr)
+    except Terminated:
+        code = _TERMINATED
+        print("terminated: nothing half-written is left", file=sys.stderr)
+    except BrokenPipeError:
+        code = 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def seal_line(sealed: Sealed) -> str:
+    """The last line on standard output of every command that seals or verifies."""
+    return f"seal {sealed.seal} {sealed.path}"
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated

@@ -1,0 +1,1 @@
+"""Classifiers, pretrained weights found offline first, and sealed checkpoints."""

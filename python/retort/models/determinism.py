@@ -1,0 +1,47 @@
+"""Fixing what changes the last bits of a result: threads, kernels and random numbers."""
+
+from collections.abc import Mapping
+
+import torch
+
+from retort.core.digest import canonical_json, sha256_bytes
+from retort.core.errors import UserError
+
+_ARITHMETIC_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "OMP_DYNAMIC",
+    "OMP_THREAD_LIMIT",
+    "ONEDNN_MAX_CPU_ISA",
+)
+
+
+def fix_arithmetic(threads: int) -> None:
+    """Have this process compute the same bits as any other with as many threads.
+
+    Sums are split among threads, so their number belongs to the recipe, not to the machine.
+    """
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.benchmark = False
+
+
+def refuse_arithmetic_variables(environment: Mapping[str, str]) -> None:
+    """Refuse variables that make libraries choose other kernels or fewer threads than asked for.
+
+    Raises:
+        UserError: one of them is set.
+    """
+    for name in _ARITHMETIC_VARIABLES:
+        if name in environment:
+            raise UserError(
+                f"environment variable {name} changes the arithmetic and so the seal; unset it"
+            )
+
+
+def seed_from(*parts: int | str) -> int:
+    """A seed for PyTorch (below 2**63) that depends on every part and on their order."""
+    return int(sha256_bytes(canonical_json(list(parts)))[:16], 16) >> 1

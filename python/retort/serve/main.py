@@ -1,0 +1,123 @@
+"""`//serve`: a checkpoint behind HTTP."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+from collections.abc import Sequence
+
+from retort.core.cli import Invocation, run
+from retort.core.errors import RetortError
+from retort.models.checkpoint import Checkpoint, load_checkpoint
+from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
+from retort.models.predict import predict
+from retort.serve.app import ServedModel, create_app
+from retort.serve.drain import Drain
+from retort.serve.server import DrainingServer, bind, listen, url
+from retort.serve.worker import WorkerEngine
+
+_log = logging.getLogger("retort.serve")
+_EXAMPLE = "Shares rose after the bank cut its rates"
+_CLOSE_SECONDS = 2.0
+
+
+class RequestsCutOff(RetortError):
+    """The server ended before it had answered everything that it had begun."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until SIGTERM or Ctrl-C, then finish what has begun. Returns 0."""
+    options = _parse(arguments)
+    refuse_arithmetic_variables(os.environ)
+    bound = bind(options.host, options.port)
+    invocation = Invocation.from_environment()
+    checkpoint = load_checkpoint(invocation.resolve(options.checkpoint))
+    listen(bound)
+
+    model = ServedModel(checkpoint.sealed.seal, checkpoint.labels)
+    drain = Drain()
+    engine = _start(checkpoint, options.queue)
+    app = create_app(engine, model, drain, max_body=options.max_body)
+
+    def say_ready() -> None:
+        _log.info("ready: %s serves %s; try: %s", url(bound), model.seal, _curl(url(bound)))
+
+    server = DrainingServer(app, drain, drain_seconds=options.drain_seconds, on_ready=say_ready)
+    try:
+        server.run([bound])
+    finally:
+        engine.close(_CLOSE_SECONDS)
+    if drain.cut_off:
+        requests = "1 request was" if drain.cut_off == 1 else f"{drain.cut_off} requests were"
+        raise RequestsCutOff(f"ended before {requests} answered")
+    return 0
+
+
+def _start(checkpoint: Checkpoint, queue_size: int) -> WorkerEngine:
+    return WorkerEngine(
+        prepare=lambda: fix_arithmetic(checkpoint.threads),
+        predict=lambda text: predict(checkpoint, [text])[0],
+        queue_size=queue_size,
+    )
+
+
+def _curl(address: str) -> str:
+    body = shlex.quote(json.dumps({"text": _EXAMPLE}))
+    return f"curl -sS {address}/predict -H 'content-type: application/json' -d {body}"
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="serve",
+        description="Serve a checkpoint: POST /predict and GET /health.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="a sealed checkpoint")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=8000,
+        help="port to listen on; 0 takes a free one (%(default)s)",
+    )
+    parser.add_argument(
+        "--queue",
+        type=_positive,
+        default=64,
+        metavar="N",
+        help="requests that may wait for the model before others are refused (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-body",
+        type=_positive,
+        default=65536,
+        metavar="BYTES",
+        help="largest body of a request (%(default)s)",
+    )
+    parser.add_argument(
+        "--drain-seconds",
+        type=_positive,
+        default=25,
+        metavar="S",
+        help="how long requests may take to finish after SIGTERM or Ctrl-C (%(default)s)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: 0 to 65535")
+    return port
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+if __name__ == "__main__":
+    run(main)

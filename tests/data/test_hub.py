@@ -1,0 +1,145 @@
+"""The hub over a real socket: files at a commit, then from the cache alone; and being offline."""
+
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from retort.core.errors import HubUnavailable
+from retort.data.hub import hub_files
+from retort.data.hub_datasets import load
+
+COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
+ROWS = {
+    "train": [("Shares rise", 2), ("Cup won", 1), ("Chip sold", 3)],
+    "test": [("Talks end", 0), ("Cup lost", 1)],
+}
+
+
+class _Hub(ThreadingHTTPServer):
+    """As much of the hub as a client asks of it for one data set."""
+
+    def __init__(self, files: dict[str, bytes], status: int = 200) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files = files
+        self.status = status
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Hub
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def _answer(self, body: bool) -> None:
+        files, path = self.server.files, self.path.split("?")[0]
+        kind, content = "application/json", b""
+        name = path.partition(f"/resolve/{COMMIT}/")[2]
+        if self.server.status != 200:
+            self.send_response(self.server.status)
+        elif name in files:
+            self.send_response(200)
+            kind, content = "application/octet-stream", files[name]
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+        elif path == f"/api/datasets/fancyzhx/ag_news/revision/{COMMIT}":
+            self.send_response(200)
+            siblings = ",".join(f'{{"rfilename":"{name}"}}' for name in files)
+            content = (
+                f'{{"id":"fancyzhx/ag_news","sha":"{COMMIT}","private":false,"downloads":0,'
+                f'"likes":0,"tags":[],"siblings":[{siblings}]}}'
+            ).encode()
+        elif path == f"/api/datasets/fancyzhx/ag_news/tree/{COMMIT}":
+            self.send_response(200)
+            entries = ",".join(
+                f'{{"type":"file","path":"{name}","size":{len(data)},"oid":"{"0" * 40}"}}'
+                for name, data in files.items()
+            )
+            content = f"[{entries}]".encode()
+        else:
+            self.send_response(404)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> dict[str, bytes]:
+    files = {}
+    for part, rows in ROWS.items():
+        table = pyarrow.table({"text": [row[0] for row in rows], "label": [row[1] for row in rows]})
+        pyarrow.parquet.write_table(table, tmp_path / part)
+        files[f"data/{part}-00000-of-00001.parquet"] = (tmp_path / part).read_bytes()
+    return files
+
+
+@pytest.fixture
+def hub(parquet: dict[str, bytes]) -> Iterator[_Hub]:
+    with _Hub(parquet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_data_set_comes_from_the_hub_once_and_then_from_the_cache(
+    hub: _Hub, tmp_path: Path
+) -> None:
+    fetched = load("ag_news", hub.endpoint, tmp_path / "cache")
+    assert [(one.text, one.label, one.part) for one in fetched] == [
+        ("Shares rise", "Business", "train"),
+        ("Cup won", "Sports", "train"),
+        ("Chip sold", "Sci/Tech", "train"),
+        ("Talks end", "World", "held_out"),
+        ("Cup lost", "Sports", "held_out"),
+    ]
+    hub.status = 503
+    assert load("ag_news", hub.endpoint, tmp_path / "cache") == fetched
+    with pytest.raises(HubUnavailable):
+        load("ag_news", hub.endpoint, tmp_path / "another cache")
+
+
+def test_a_half_filled_cache_is_not_taken_for_whole(hub: _Hub, tmp_path: Path) -> None:
+    names = list(hub.files)
+    one = hub_files(
+        "fancyzhx/ag_news", COMMIT, names[:1], kind="dataset", endpoint=hub.endpoint, cache=tmp_path
+    )
+    assert not (one / names[1]).exists()
+    both = hub_files(
+        "fancyzhx/ag_news", COMMIT, names, kind="dataset", endpoint=hub.endpoint, cache=tmp_path
+    )
+    assert all((both / name).is_file() for name in names)
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_a_hub_that_refuses_is_unavailable(hub: _Hub, tmp_path: Path, status: int) -> None:
+    hub.status = status
+    with pytest.raises(HubUnavailable, match="fancyzhx/ag_news is not in the local cache"):
+        load("ag_news", hub.endpoint, tmp_path)
+
+
+def test_without_a_hub_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(HubUnavailable, match="refused.*choose a recipe that needs no hub"):
+            load("imdb", endpoint, tmp_path)

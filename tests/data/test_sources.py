@@ -1,0 +1,60 @@
+"""Documents as their sources give them: real BBC News, directories, and every oddity counted."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from retort.core.errors import DataError
+from retort.data.config import DataConfig
+from retort.data.documents import distinct, split
+from retort.data.sources import load_documents
+
+
+def directory(root: Path, not_utf8: str = "latin-1") -> DataConfig:
+    return DataConfig(source="directory", directory=root, not_utf8=not_utf8, max_tokens=8)
+
+
+def test_bbc_news_is_what_is_known_of_it() -> None:
+    loaded = load_documents(DataConfig(source="bbc_news", max_tokens=64))
+    assert (len(loaded.documents), loaded.not_utf8) == (2225, 1)
+    kept = distinct(loaded.documents)
+    assert (len(kept.documents), kept.duplicates, kept.ambiguous, kept.empty) == (2127, 98, 0, 0)
+    parts = split(kept.documents, 0.2)
+    assert parts.labels == ("business", "entertainment", "politics", "sports", "tech")
+    assert (len(parts.train), len(parts.held_out)) == (1702, 425)
+    assert any("\u00a315.8m" in one.text for one in loaded.documents), "the pound of Latin-1"
+
+
+def test_documents_keep_their_bytes_and_are_labelled_by_directory(tmp_path: Path) -> None:
+    for label, content in [("b", b"line\r\nend\n"), ("a", "caf\u00e9".encode()), ("a", b"caf\xe9")]:
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{len(content)}.txt").write_bytes(content)
+    (tmp_path / "a" / "ignored.md").write_text("not a document")
+    loaded = load_documents(directory(tmp_path))
+    found = sorted((one.label, one.text) for one in loaded.documents)
+    assert found == [("a", "caf\u00e9"), ("a", "caf\u00e9"), ("b", "line\r\nend\n")]
+    assert loaded.not_utf8 == 1
+
+
+def test_a_file_that_is_not_utf8_is_refused_by_name_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "odd.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match=r"a/odd\.txt: is not UTF-8.*data\.not_utf8"):
+        load_documents(directory(tmp_path, "refuse"))
+
+
+def test_a_source_without_documents_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="missing: is not a directory"):
+        load_documents(directory(tmp_path / "missing"))
+    with pytest.raises(DataError, match="holds no documents"):
+        load_documents(directory(tmp_path))
+    (tmp_path / "a" / "looks-like.txt").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"looks-like\.txt: cannot be read"):
+        load_documents(directory(tmp_path))
+
+
+def test_a_directory_goes_with_its_source_only(tmp_path: Path) -> None:
+    for source, where in [("directory", None), ("bbc_news", tmp_path)]:
+        with pytest.raises(ValidationError, match=r"data\.directory goes with"):
+            DataConfig(source=source, directory=where, max_tokens=8)

@@ -1,0 +1,144 @@
+"""The report: one well-formed file that needs nothing else and is the same for the same run."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from retort.core.seal import Manifest, Sealed
+from retort.data.dataset import DataFacts
+from retort.evaluate.metrics import measure
+from retort.evaluate.plots import running_mean
+from retort.evaluate.report import RunFacts, TokenFacts, render
+
+VOID = {"meta"}
+
+
+def facts(failure: str | None = None) -> RunFacts:
+    targets = torch.tensor([0, 1, 2, 0, 1, 2, 2])
+    metrics = measure(targets, torch.tensor([0, 1, 2, 1, 1, 2, 0]), ["<b>art</b>", "sport", "tech"])
+    manifest = Manifest("checkpoint", {"dataset": "sha256:" + "d" * 64}, {}, ())
+    return RunFacts(
+        name="tiny & fast",
+        checkpoint=Sealed(Path("/nowhere"), "checkpoint", "sha256:" + "c" * 64, manifest),
+        failure=failure,
+        metrics=metrics,
+        losses=[1.5, 1.0, 0.5, 0.25],
+        rates=[1e-4, 2e-4, 1e-4, 0.0],
+        samples=32,
+        parameters=22_700_000,
+        train_documents=28,
+        data=DataFacts(documents=40, duplicates=3, ambiguous=1, empty=1, not_utf8=2),
+        tokens=TokenFacts(max_tokens=64, truncated=5, dropped=1234),
+        configuration="train:\n  seed: 0 # <script>\n",
+    )
+
+
+class _Checker(HTMLParser):
+    """Collects text and references; fails where an element is closed that was not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.references: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.references += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")
+        ]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(facts())
+
+
+def test_the_page_is_well_formed_and_shows_every_figure(page: str) -> None:
+    checker = _Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    for shown in ("71.4%", "22.7 M", "1,234", "sha256:" + "c" * 64, "sha256:" + "d" * 64):
+        assert shown in checker.text
+    assert "Verified" in checker.text
+    assert "bit for bit" in checker.text
+
+
+def test_the_page_needs_nothing_but_itself(page: str) -> None:
+    checker = _Checker()
+    checker.feed(page)
+    assert {"script", "link", "img", "iframe"}.isdisjoint(checker.seen)
+    assert all(reference.startswith("#") for reference in checker.references)
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_names_and_configuration_are_text_and_not_markup(page: str) -> None:
+    assert "<b>art</b>" not in page
+    assert "&lt;b&gt;art&lt;/b&gt;" in page
+    assert "&lt;script&gt;" in page
+    assert "tiny &amp; fast" in page
+
+
+def test_pictures_are_vectors_in_the_colour_of_the_page(page: str) -> None:
+    pictures = re.findall(r"<svg .*?</svg>", page, flags=re.DOTALL)
+    assert len(pictures) == 2
+    for picture in pictures:
+        # The doctype and the namespace prefix that matplotlib declares are not needed inside HTML.
+        root = ElementTree.fromstring(picture)
+        assert root.attrib["aria-label"]
+        assert "currentColor" in picture
+        assert "#010203" not in picture
+        assert "data:image" not in picture
+    assert "28.6%" not in pictures[1]
+    assert "66.7%" in pictures[1], "two of the three of the last label are right"
+
+
+def test_a_failed_run_says_why() -> None:
+    page = render(facts(failure="accuracy 0.5 is under 0.88 <sad>"))
+    assert "Failed: accuracy 0.5 is under 0.88 &lt;sad&gt;." in page
+    assert "Verified" not in page
+
+
+def test_another_process_renders_the_same_bytes(page: str) -> None:
+    program = (
+        "import sys, importlib.util\n"
+        "spec = importlib.util.spec_from_file_location('report_test', sys.argv[1])\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "sys.stdout.buffer.write(module.render(module.facts()).encode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, __file__], capture_output=True, check=True
+    )
+    assert done.stdout.decode() == page
+
+
+def test_the_running_mean_starts_at_the_first_value_and_stays_in_range() -> None:
+    values = [3.0, 1.0, 2.0] * 20
+    mean = running_mean(values)
+    assert mean[0] == 3.0
+    assert all(1.0 <= value <= 3.0 for value in mean)
+    assert mean[-1] == pytest.approx(2.0, abs=0.5)
+    assert running_mean([5.0]) == [5.0]

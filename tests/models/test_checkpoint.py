@@ -1,0 +1,155 @@
+"""Checkpoints: the same logits bit for bit after a round trip, and nothing else is believed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from retort.core.errors import SealError
+from retort.core.seal import sealing
+from retort.data.tokenise import Tokeniser
+from retort.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from retort.models.config import WeightsConfig
+from retort.models.predict import logits_of_all, predict
+from retort.models.weights import build_classifier, find_weights
+from tests.tiny import write_weights
+
+LABELS = ("sport", "tech")
+TEXTS = ["the match", "a new phone 7", "goal", "", "unknown words", *(f"goal {n}" for n in range(40))]
+STRANGER = """
+import socket, sys
+
+def no_network(*_arguments, **_keywords):
+    raise AssertionError("the network was asked")
+
+socket.socket.connect = socket.getaddrinfo = no_network
+from pathlib import Path
+from retort.models.checkpoint import load_checkpoint
+from retort.models.predict import predict
+
+found = predict(load_checkpoint(Path(sys.argv[1])), ["the match"])
+trained = [name for name in sys.modules if name.startswith(("retort.train", "retort.evaluate"))]
+assert trained == [], trained
+print(found[0].label, found[0].confidence)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A checkpoint as it is just saved, with the model that is still in memory."""
+    root = tmp_path_factory.mktemp("checkpoint")
+    weights = find_weights(WeightsConfig(directory=write_weights(root / "weights")))
+    tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", 12)
+    model = build_classifier(weights, LABELS, tokenise, seed=3).eval()
+    sealed = save_checkpoint(
+        root / "checkpoint",
+        model=model,
+        tokenise=tokenise,
+        labels=LABELS,
+        threads=2,
+        inputs={"weights": weights.digest},
+        config={"seed": 3},
+    )
+    return Checkpoint(sealed, model, tokenise, LABELS, 2)
+
+
+def reseal(trained: Checkpoint, target: Path, changes: dict[str, bytes]) -> Path:
+    """A directory with a good seal of its own, around files that were changed before."""
+    with sealing(target, kind="checkpoint", inputs={}, config={}) as directory:
+        for entry in trained.sealed.manifest.files:
+            content = changes.get(entry.path, trained.sealed.read(entry.path))
+            (directory / entry.path).write_bytes(content)
+    return target
+
+
+def test_a_loaded_checkpoint_has_the_logits_of_the_saved_one(trained: Checkpoint) -> None:
+    loaded = load_checkpoint(trained.sealed.path)
+    tokens = trained.tokenise.encode(TEXTS)
+    expected = logits_of_all(trained.model, tokens.ids, tokens.mask)
+    again = loaded.tokenise.encode(TEXTS)
+    actual = logits_of_all(loaded.model, again.ids, again.mask)
+    assert expected.shape == (len(TEXTS), 2)
+    assert torch.equal(actual.view(torch.int32), expected.view(torch.int32))
+    assert (loaded.labels, loaded.threads) == (LABELS, 2)
+    assert loaded.sealed == trained.sealed
+    assert not loaded.model.training
+
+
+def test_saving_twice_gives_one_seal(trained: Checkpoint, tmp_path: Path) -> None:
+    loaded = load_checkpoint(trained.sealed.path)
+    again = save_checkpoint(
+        tmp_path / "again",
+        model=loaded.model,
+        tokenise=loaded.tokenise,
+        labels=loaded.labels,
+        threads=loaded.threads,
+        inputs=loaded.sealed.manifest.inputs,
+        config=loaded.sealed.manifest.config,
+    )
+    assert again.seal == trained.sealed.seal
+
+
+def test_no_local_path_is_in_a_checkpoint(trained: Checkpoint) -> None:
+    root = str(trained.sealed.path.parent).encode()
+    for file in trained.sealed.path.iterdir():
+        assert root not in file.read_bytes(), file
+
+
+def test_a_stranger_loads_it_without_network_and_without_the_trainer(trained: Checkpoint) -> None:
+    command = [sys.executable, "-c", STRANGER, str(trained.sealed.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = predict(trained, ["the match"])[0]
+    assert done.stdout.split()[0] == expected.label
+    assert float(done.stdout.split()[1]) == pytest.approx(expected.confidence, rel=1e-6)
+
+
+def test_predictions_are_the_best_label_of_each_text_in_order(trained: Checkpoint) -> None:
+    found = predict(trained, TEXTS)
+    tokens = trained.tokenise.encode(TEXTS)
+    probabilities = logits_of_all(trained.model, tokens.ids, tokens.mask).softmax(dim=1)
+    for prediction, row in zip(found, probabilities.tolist(), strict=True):
+        assert prediction.confidence == pytest.approx(max(row), abs=1e-6)
+        assert row[LABELS.index(prediction.label)] == max(row)
+    assert predict(trained, []) == []
+
+
+def test_a_flipped_byte_is_refused_by_the_files_name(trained: Checkpoint, tmp_path: Path) -> None:
+    for entry in trained.sealed.manifest.files:
+        copy = reseal(trained, tmp_path / "copy", {})
+        content = bytearray((copy / entry.path).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / entry.path).write_bytes(bytes(content))
+        with pytest.raises(SealError, match=f"copy/{entry.path}: is altered"):
+            load_checkpoint(copy)
+
+
+def test_what_is_sealed_but_not_a_checkpoint_is_refused(
+    trained: Checkpoint, tmp_path: Path
+) -> None:
+    state = safetensors.torch.load(trained.sealed.read("model.safetensors"))
+    surplus = safetensors.torch.save(state | {"more": torch.zeros(1)})
+    lacking = safetensors.torch.save({key: state[key] for key in sorted(state)[1:]})
+    architecture = json.loads(trained.sealed.read("config.json"))
+    changes: list[dict[str, bytes]] = [
+        {"model.safetensors": surplus},
+        {"model.safetensors": lacking},
+        {"model.safetensors": b""},
+        {"config.json": json.dumps(architecture | {"model_type": "zzz"}).encode()},
+        {"config.json": json.dumps(architecture | {"hidden_size": 16}).encode()},
+        {"config.json": b"[]"},
+        {"classifier.json": b"{}"},
+        {"classifier.json": b'{"labels":["one"],"max_tokens":12,"threads":2}'},
+        {"tokenizer.json": b"{}"},
+    ]
+    for change in changes:
+        with pytest.raises(SealError, match="copy: is sealed but not a checkpoint of ours"):
+            load_checkpoint(reseal(trained, tmp_path / "copy", change))
+    with sealing(tmp_path / "other", kind="dataset", inputs={}, config={}):
+        pass
+    with pytest.raises(SealError, match="is a sealed dataset, and a checkpoint is needed"):
+        load_checkpoint(tmp_path / "other")

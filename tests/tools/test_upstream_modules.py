@@ -1,0 +1,216 @@
+"""The stand-ins offer what the real modules offer, and MODULE.bazel fits these modules."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlark import EvalError, StarlarkSyntaxException
+
+from third_party.airgap.upstream import checkout, module_file, syntax
+from third_party.airgap.upstream.evaluate import Recorded, World
+
+_STAND_INS = ("rules_cc", "rules_python", "rules_shell")
+
+
+@pytest.fixture(scope="module")
+def root() -> Path:
+    return checkout.root_above(Path(__file__))
+
+
+@pytest.fixture(scope="module")
+def sources(root: Path) -> dict[str, syntax.Source]:
+    return checkout.sources(root)
+
+
+@pytest.fixture(scope="module")
+def upstream(root: Path) -> dict[str, Any]:
+    return checkout.real_modules(root)
+
+
+@pytest.fixture(scope="module")
+def module(sources: dict[str, syntax.Source]) -> module_file.ModuleFile:
+    return module_file.evaluate(sources["MODULE.bazel"])
+
+
+def _source(text: str, name: str = "BUILD.bazel") -> syntax.Source:
+    return syntax.parse(text, name)
+
+
+# --- the stand-ins
+
+
+def _stand_in_offers(root: Path, module: str) -> Iterator[tuple[str, str, str]]:
+    """What a stand-in offers, each as (kind, label of its file or package, name)."""
+    folder = root / "third_party/airgap" / module
+    for path in sorted(folder.rglob("*")):
+        package = path.parent.relative_to(folder)
+        if "private" in package.parts or not path.is_file():
+            continue
+        label = "//" if package == Path() else f"//{package.as_posix()}"
+        if path.suffix == ".bzl":
+            for name in syntax.exports(syntax.read(path)):
+                yield "exports", f"{label}:{path.name}", name
+        elif path.name in syntax.BUILD_NAMES:
+            for name in syntax.targets(syntax.read(path)):
+                yield "targets", label, name
+
+
+def _not_upstream(root: Path, module: str, upstream: dict[str, Any]) -> list[tuple[str, str, str]]:
+    real = upstream[module]
+    offers = _stand_in_offers(root, module)
+    return [offer for offer in offers if offer[2] not in real[offer[0]].get(offer[1], [])]
+
+
+@pytest.mark.parametrize("module", _STAND_INS)
+def test_a_stand_in_offers_only_what_the_real_module_offers(
+    root: Path, upstream: dict[str, Any], module: str
+) -> None:
+    assert list(_stand_in_offers(root, module)), f"the stand-in {module} offers nothing"
+    assert _not_upstream(root, module, upstream) == []
+
+
+def test_a_stand_in_that_offers_more_is_found(tmp_path: Path, upstream: dict[str, Any]) -> None:
+    folder = tmp_path / "third_party/airgap/rules_python/python"
+    folder.mkdir(parents=True)
+    (folder / "py_test.bzl").write_text(
+        "def py_test(name):\n    pass\n\ndef py_venv(name):\n    pass\n"
+    )
+    (folder / "BUILD.bazel").write_text(
+        'filegroup(name = "toolchain_type")\nfilegroup(name = "mine")\n'
+    )
+    assert set(_not_upstream(tmp_path, "rules_python", upstream)) == {
+        ("exports", "//python:py_test.bzl", "py_venv"),
+        ("targets", "//python", "mine"),
+    }
+
+
+@pytest.mark.parametrize("rule", ["py_binary", "py_library", "py_test"])
+def test_a_stand_in_rule_has_only_attributes_of_the_real_rule(
+    root: Path, upstream: dict[str, Any], rule: str
+) -> None:
+    label = f"//python:{rule}.bzl"
+    world = World({"rules_python": root / "third_party/airgap/rules_python"})
+    stand_in = world.evaluate("rules_python", label).globals[rule]
+    assert isinstance(stand_in, Recorded)
+    ours = set(stand_in.keys_of("attrs"))
+    assert {"deps", "srcs"} <= ours
+    assert ours <= set(upstream["rules_python"]["attributes"][label][rule])
+
+
+# --- MODULE.bazel and .bazelrc, which only newer engines read
+
+
+def test_versions_are_those_whose_sources_were_read(
+    upstream: dict[str, Any], module: module_file.ModuleFile
+) -> None:
+    assert module.deps
+    assert {name: upstream[name]["version"] for name in module.deps} == module.deps
+
+
+def _bad_tags(module: module_file.ModuleFile, upstream: dict[str, Any]) -> Iterator[str]:
+    for tag in module.tags:
+        repository, _, rest = tag.file.partition("//")
+        extensions = upstream[repository.lstrip("@")]["tag_classes"].get(f"//{rest}", {})
+        attributes = extensions.get(tag.extension, {}).get(tag.name)
+        if attributes is None:
+            yield f"{tag.file} has no {tag.extension}.{tag.name}"
+        else:
+            for name in sorted(tag.arguments.keys() - set(attributes)):
+                yield f"{tag.extension}.{tag.name} has no attribute {name}"
+
+
+def test_extensions_are_given_attributes_that_they_have(
+    upstream: dict[str, Any], module: module_file.ModuleFile
+) -> None:
+    assert module.tagged("pip", "parse")
+    assert list(_bad_tags(module, upstream)) == []
+
+
+def test_an_attribute_that_an_extension_lacks_is_found(upstream: dict[str, Any]) -> None:
+    use = 'pip = use_extension("@rules_python//python/extensions:pip.bzl", "pip")\n'
+    text = use + 'pip.parse(hub_nam = "a")\npip.install(name = "b")\n'
+    found = list(_bad_tags(module_file.evaluate(_source(text, "MODULE.bazel")), upstream))
+    assert found == [
+        "pip.parse has no attribute hub_nam",
+        "@rules_python//python/extensions:pip.bzl has no pip.install",
+    ]
+
+
+def test_a_function_that_module_files_lack_is_an_error() -> None:
+    with pytest.raises((EvalError, StarlarkSyntaxException), match="py_library"):
+        module_file.evaluate(_source('py_library(name = "a")', "MODULE.bazel"))
+
+
+def test_hubs_and_locks_are_the_same_in_both_engines(
+    root: Path, sources: dict[str, syntax.Source], module: module_file.ModuleFile
+) -> None:
+    """`@pypi` chooses between the same names, and each name is read from the same lock."""
+    newer = {
+        parse["requirements_lock"]: parse["hub_name"] for parse in module.tagged("pip", "parse")
+    }
+    airgap = {
+        lock: values.split()[0] if values.split()[0] != "pypi" else values.split()[1]
+        for lock, values in _workspace_locks(sources["WORKSPACE"]).items()
+    }
+    assert newer == airgap
+    assert "pypi" not in newer.values(), "rules_python generates @pypi and reserves its name"
+    (default,) = module.tagged("pip", "default")
+    assert default["default_hub"] == "cpu"
+    flag = root / "third_party/airgap/rules_python/python/config_settings/BUILD.bazel"
+    assert _string_flag_values(syntax.read(flag), "venv") == {"cpu", "cuda"} <= set(newer.values())
+
+
+def _workspace_locks(workspace: syntax.Source) -> dict[str, str]:
+    for call in syntax.calls(workspace):
+        if syntax.dotted(call.fn) == "lock_repository":
+            return syntax.string_dict(syntax.keyword(call, "locks"))
+    raise AssertionError("WORKSPACE calls no lock_repository")
+
+
+def _string_flag_values(build: syntax.Source, name: str) -> set[str]:
+    for call in syntax.calls(build):
+        if syntax.text_of(syntax.keyword(call, "name")) == name:
+            return set(syntax.strings(syntax.keyword(call, "values")))
+    raise AssertionError(f"{build.path} has no {name}")
+
+
+def test_wheels_whose_requirements_uv_leaves_out_are_patched_for_newer_engines(
+    root: Path, module: module_file.ModuleFile
+) -> None:
+    """rules_python reads a wheel's own metadata: what uv overlooks must be gone from it."""
+    settings = tomllib.loads((root / "third_party/requirements/uv.toml").read_text())
+    overlooked = {
+        f"{entry['name'].replace('-', '_')}-{entry['version']}-"
+        for entry in settings["dependency-metadata"]
+        if not entry["requires-dist"]
+    }
+    patched = module.tagged("pip", "override")
+    assert {"-".join(entry["file"].split("-")[:2]) + "-" for entry in patched} == overlooked
+    for entry in patched:
+        for patch in entry["patches"]:
+            text = (root / patch.removeprefix("//").replace(":", "/")).read_text()
+            changed = re.findall(r"^[-+](?![-+]{2} )(.*)$", text, re.MULTILINE)
+            assert changed
+            assert all(line.startswith("Requires-Dist: ") for line in changed)
+
+
+def _unknown_flags(rc: str, upstream: dict[str, Any]) -> list[str]:
+    flags = re.findall(r"--(?:no)?@([a-z_]+)(//[^:=\s]+):([^=\s]+)", rc)
+    return [
+        f"@{repository}{package}:{name}"
+        for repository, package, name in flags
+        if name not in upstream[repository]["targets"].get(package, [])
+    ]
+
+
+def test_flags_of_bazelrc_that_are_labels_exist(root: Path, upstream: dict[str, Any]) -> None:
+    rc = (root / ".bazelrc").read_text()
+    assert "--@rules_python//python/config_settings:bootstrap_impl=script" in rc
+    assert _unknown_flags(rc, upstream) == []
+    control = "build --@rules_python//python/config_settings:bootstrap_imp=script"
+    assert _unknown_flags(control, upstream) == [
+        "@rules_python//python/config_settings:bootstrap_imp"
+    ]
