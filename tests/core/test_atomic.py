@@ -24,9 +24,10 @@ from retort.core.cli import run
 from retort.core.seal import sealing, verify
 
 def main(arguments):
-    target, name, size, rounds = Path(arguments[0]), arguments[1], int(arguments[2]), int(arguments[3])
+    target, name, (size, rounds) = Path(arguments[0]), arguments[1], map(int, arguments[2:])
     for number in range(rounds):
-        with sealing(target, kind="thing", inputs={}, config={"by": name, "round": number}) as directory:
+        config = {"by": name, "round": number}
+        with sealing(target, kind="thing", inputs={}, config=config) as directory:
             for part in "abcd":
                 (directory / part).write_bytes(f"{name}{number}{part}".encode() * size)
         print("sealed", flush=True)

@@ -94,5 +94,7 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
 def test_a_label_that_is_not_allowed_is_refused_with_the_nearest() -> None:
     check_labels(MANY, ("a", "b"))
     wrong = [Document("x", "sport"), Document("y", "tech")]
-    with pytest.raises(DataError, match="label 'sport'; did you mean sports\\? allowed: sports, te"):
+    with pytest.raises(
+        DataError, match="label 'sport'; did you mean sports\\? allowed: sports, te"
+    ):
         check_labels(wrong, ("sports", "tech"))

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
 import pytest
+from datasets import Dataset  # type: ignore[import-untyped]
 
 from retort.core.errors import HubUnavailable
 from retort.data.hub import hub_files
@@ -85,8 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
 def parquet(tmp_path: Path) -> dict[str, bytes]:
     files = {}
     for part, rows in ROWS.items():
-        table = pyarrow.table({"text": [row[0] for row in rows], "label": [row[1] for row in rows]})
-        pyarrow.parquet.write_table(table, tmp_path / part)
+        columns = {"text": [row[0] for row in rows], "label": [row[1] for row in rows]}
+        Dataset.from_dict(columns).to_parquet(tmp_path / part)
         files[f"data/{part}-00000-of-00001.parquet"] = (tmp_path / part).read_bytes()
     return files
 
@@ -141,5 +140,5 @@ def test_without_a_hub_the_error_says_what_to_do(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(HubUnavailable, match="refused.*choose a recipe that needs no hub"):
+        with pytest.raises(HubUnavailable, match=r"refused.*choose a recipe that needs no hub"):
             load("imdb", endpoint, tmp_path)

@@ -35,7 +35,7 @@ def test_epochs_and_seeds_have_different_orders() -> None:
 
 
 def test_every_document_may_stand_anywhere() -> None:
-    """The first place of 2,000 epochs is shared out evenly: chi-squared with 9 degrees of freedom."""
+    """The first place of 2,000 epochs is shared out evenly (chi-squared, 9 degrees of freedom)."""
     order = EpochOrder(10, seed=0)
     counts = [0] * 10
     for epoch in range(2000):

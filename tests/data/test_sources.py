@@ -1,6 +1,7 @@
 """Documents as their sources give them: real BBC News, directories, and every oddity counted."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from retort.data.documents import distinct, split
 from retort.data.sources import load_documents
 
 
-def directory(root: Path, not_utf8: str = "latin-1") -> DataConfig:
+def directory(root: Path, not_utf8: Literal["latin-1", "refuse"] = "latin-1") -> DataConfig:
     return DataConfig(source="directory", directory=root, not_utf8=not_utf8, max_tokens=8)
 
 
@@ -57,4 +58,4 @@ def test_a_source_without_documents_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_directory_goes_with_its_source_only(tmp_path: Path) -> None:
     for source, where in [("directory", None), ("bbc_news", tmp_path)]:
         with pytest.raises(ValidationError, match=r"data\.directory goes with"):
-            DataConfig(source=source, directory=where, max_tokens=8)
+            DataConfig.model_validate({"source": source, "directory": where, "max_tokens": 8})

@@ -19,7 +19,14 @@ from retort.models.weights import build_classifier, find_weights
 from tests.tiny import write_weights
 
 LABELS = ("sport", "tech")
-TEXTS = ["the match", "a new phone 7", "goal", "", "unknown words", *(f"goal {n}" for n in range(40))]
+TEXTS = [
+    "the match",
+    "a new phone 7",
+    "goal",
+    "",
+    "unknown words",
+    *(f"goal {n}" for n in range(40)),
+]
 STRANGER = """
 import socket, sys
 
@@ -44,7 +51,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     root = tmp_path_factory.mktemp("checkpoint")
     weights = find_weights(WeightsConfig(directory=write_weights(root / "weights")))
     tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", 12)
-    model = build_classifier(weights, LABELS, tokenise, seed=3).eval()
+    model = build_classifier(weights, LABELS, tokenise, seed=3)
+    model.train(False)
     sealed = save_checkpoint(
         root / "checkpoint",
         model=model,

@@ -1,6 +1,7 @@
 """The server over a model that the test holds still: what happens while it computes, or fails."""
 
 import queue
+import re
 import signal
 import socket
 import threading
@@ -11,6 +12,7 @@ from typing import Self
 import httpx
 import pytest
 
+from retort.core.errors import UserError
 from retort.models.predict import Prediction
 from retort.serve.app import ServedModel, create_app
 from retort.serve.drain import Drain
@@ -190,3 +192,23 @@ def test_a_request_that_outlasts_the_drain_is_told_and_counted() -> None:
         assert_problem(endless.result(), 503, "the server ended before it could answer")
         held.thread.join()
         assert held.drain.cut_off == 1
+
+
+def test_two_servers_that_start_at_once_do_not_share_a_port() -> None:
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with bind("127.0.0.1", port) as second:
+            listen(first)
+            with pytest.raises(UserError, match=f"127.0.0.1:{port}: Address already in use"):
+                listen(second)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "a" * 64])
+def test_an_address_that_cannot_be_had_is_named(host: str) -> None:
+    with pytest.raises(UserError, match=f"cannot listen on {re.escape(host)}:8000: .+ --host"):
+        bind(host, 8000)
+
+
+def test_all_addresses_are_shown_as_one_that_can_be_opened() -> None:
+    with bind("0.0.0.0", 0) as bound:
+        assert url(bound) == f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -101,7 +101,7 @@ def to_yaml(config: Frozen) -> str:
 
 def for_seal(config: Frozen) -> dict[str, JSON]:
     """The configuration without local paths: a seal holds the digest of what they point to."""
-    return {key: value for key, value in _without_paths(config.model_dump()).items()}
+    return _without_paths(config.model_dump())
 
 
 def _without_paths(value: Mapping[str, Any]) -> dict[str, JSON]:
@@ -116,7 +116,7 @@ def _without_paths(value: Mapping[str, Any]) -> dict[str, JSON]:
 
 def nearest(wrong: object, allowed: Sequence[str]) -> str:
     """The end of an error message: what was probably meant, and all that is allowed."""
-    near = difflib.get_close_matches(str(wrong), allowed, n=1)
+    near = difflib.get_close_matches(str(wrong), allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ";"
     return f"{hint} allowed: {', '.join(allowed)}"
 
@@ -175,7 +175,9 @@ def _describe(
 ) -> str:
     path = tuple(str(part) for part in error["loc"])
     key = ".".join(path) or "the recipe"
-    origin = next((text for at, text in origins.items() if path[: len(at)] == at), file)
+    # An override of the key, of a mapping around it, or of a part of what is wrong as a whole.
+    related = (text for at, text in origins.items() if path[: len(at)] == at[: len(path)])
+    origin = next(related, file)
     if error["type"] == "extra_forbidden":
         allowed = sorted(_model_at(model, path[:-1]).model_fields)
         return f"{origin}: unknown key {key}{nearest(path[-1], allowed)}"

@@ -17,7 +17,7 @@ class DataConfig(Frozen):
     labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     """Labels that documents may have: any other is an error. Without it: the labels found."""
     held_out: float = Field(default=0.2, gt=0.0, lt=1.0)
-    """Share of documents held out, by the hash of their text; a source's own test set goes first."""
+    """Share of documents held out, by the hash of their text, where the source has no test set."""
     not_utf8: Literal["latin-1", "refuse"] = "latin-1"
     """What to do with a file that is not UTF-8: read it as this (and count it), or stop."""
     max_tokens: int = Field(ge=3, le=8192)

@@ -102,7 +102,7 @@ def split(documents: Iterable[Document], held_out: float) -> Split:
         part = document.part or ("held_out" if position < held_out else "train")
         parts[part].append(Document(document.text, document.label, part))
     labels = {document.label for side in parts.values() for document in side}
-    if len(labels) < 2:  # noqa: PLR2004
+    if len(labels) < 2:
         raise DataError(f"documents of two labels or more are needed; there are {sorted(labels)}")
     for part, side in parts.items():
         missing = labels - {document.label for document in side}

@@ -109,7 +109,8 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     centre = share + square / (2 * total)
     half = _Z_95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
     scale = 1 + square / total
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding may cross the share
 
 
 def _share(part: int, whole: int) -> float:

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from retort.serve.problem import Fault, Problem, ProblemResponse
 
 _LINGER_BYTES = 1 << 20
-_LINGER_SECONDS = 1.0
+_LINGER_SECONDS = 5.0
 
 Model = TypeVar("Model", bound=BaseModel)
 

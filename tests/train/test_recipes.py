@@ -1,0 +1,46 @@
+"""The recipes that have names."""
+
+import pytest
+
+from retort.core.config import load_recipe, recipe_names, to_yaml
+from retort.core.errors import ConfigError
+from retort.train.recipe import TrainingRecipe, recipes
+
+NAMES = recipe_names(recipes())
+
+
+def test_the_promised_recipes_are_there() -> None:
+    assert {"smoke", "bbc_minilm", "agnews_distilbert", "imdb_distilbert"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_valid_and_holds_its_run_to_an_accuracy(name: str) -> None:
+    config = load_recipe(TrainingRecipe, recipes() / f"{name}.yaml", []).config
+    assert config.evaluate.min_accuracy > 0.8
+    assert "lr:" in to_yaml(config)
+
+
+def test_smoke_is_what_is_promised_of_it() -> None:
+    config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", []).config
+    assert (config.train.steps, config.evaluate.min_accuracy) == (100, 0.88)
+    assert config.data.source == "bbc_news"
+    assert config.model.weights.hub is None, "the first minute needs no network"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.learning_rate=1", "unknown key optimizer.learning_rate"),
+        ("train.steps=0", "train.steps cannot be 0"),
+        ("data.source=bbc", "data.source cannot be 'bbc'; did you mean bbc_news?"),
+        ("data.source=directory", "data.directory goes with data.source: directory"),
+        ("model.weights={}", "give model.weights.directory, model.weights.package"),
+        ("schedule.decay=exponential", "allowed: linear, cosine, none"),
+        ("evaluate.min_accuracy=88", "less than or equal to 1"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_key(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [override])
+    assert message in str(error.value)
+    assert override in str(error.value)
