@@ -379,7 +379,7 @@ CONTROLS: list[tuple[Rule, str, str, str]] = [
     (caches_are_saved_on_main_only, ACTION, "actions/cache/restore@", "actions/cache@"),
     (caches_are_saved_on_main_only, ACTION, '"3.11"\n', '"3.11"\n        cache: pip\n'),
     (caches_saved_are_those_restored, ACTION, "~/.cache/retort\n", "~/.cache\n"),
-    (caches_saved_are_those_restored, WORKFLOW, "outputs.downloads-key", "outputs.outputs-key"),
+    (caches_saved_are_those_restored, WORKFLOW, "outputs.downloads-key", "outputs.downloads-path"),
     (what_is_needed_after_a_failure_is_kept, WORKFLOW, "${{ failure() }}", "${{ cancelled() }}"),
     (
         what_is_needed_after_a_failure_is_kept,
