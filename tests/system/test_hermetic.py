@@ -51,7 +51,7 @@ def test_every_kind_of_difference_is_found(other: Evidence) -> None:
 
 
 def test_an_execution_log_is_compared_without_its_times(tmp_path: pathlib.Path) -> None:
-    lines = []
+    lines: list[list[str]] = []
     for walltime, command in [("1s", "cp a b"), ("2s", "cp a b"), ("1s", "cp a c")]:
         log = tmp_path / f"{len(lines)}.json"
         log.write_text(json.dumps({"commandArgs": [command], "walltime": walltime}, indent=1) * 2)

@@ -45,7 +45,14 @@ def _compile(lock: Lock, folder: pathlib.Path, upgrade: bool) -> None:
     command = [
         *(sys.executable, "-m", "uv", "pip", "compile", f"{lock.name}.in"),
         *("--output-file", target.name, "--config-file", "uv.toml"),
-        *("--generate-hashes", "--no-header", "--annotation-style", "split", "--no-strip-extras", "--quiet"),
+        *(
+            "--generate-hashes",
+            "--no-header",
+            "--annotation-style",
+            "split",
+            "--no-strip-extras",
+            "--quiet",
+        ),
         *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
         *("--upgrade",) * upgrade,
     ]

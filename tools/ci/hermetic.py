@@ -1,8 +1,9 @@
 """Proves that a build depends on nothing around it.
 
-The checkout is copied to two places and built twice: other output bases, other umask, time zone, locale, home and user
-environment, and the second time inside a network namespace with no way out. Then every output file (content, mode, link) and
-every line of the execution logs must agree. `--plant` turns on an action that writes the time: the proof must fail then.
+The checkout is copied to two places and built twice: other output bases, other umask, time zone, locale, home and
+user environment, and the second time inside a network namespace with no way out. Then every output file (content,
+mode, link) and every action of the execution logs must agree. `--plant` turns on an action that writes the time: the
+proof must fail then.
 """
 
 import argparse

@@ -47,11 +47,16 @@ def _store() -> pathlib.Path:
 def _pip(arguments: list[str], environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode:
         sys.exit(
-            f"{done.stdout}\npip failed; it uses the machine's own pip configuration (index, wheelhouse): pip config list"
+            f"{done.stdout}\npip failed. It looks where this machine's pip configuration says: see `pip config list`"
         )
 
 
@@ -82,7 +87,7 @@ def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _destination(name: str) -> str | None:
-    """Where a wheel's member goes (PEP 427): `NAME.data/SCHEME/…` is spread, and what is not for import is dropped."""
+    """Where a wheel's member goes (PEP 427): `NAME.data/SCHEME/…` is spread; what is not for import is dropped."""
     head, _, rest = name.partition("/")
     if not head.endswith(".data"):
         return name
@@ -164,15 +169,18 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=pathlib.Path)
     options = parser.parse_args()
     os.umask(0o022)
-    # What the layout depends on: the pin, the interpreter whose bytecode it holds, the wheels it is built against, this file.
+    # What the layout depends on: the pin, the interpreter whose bytecode it holds, what it is built with, this file.
     key = hashlib.sha256(options.interpreter.read_bytes() + pathlib.Path(__file__).read_bytes())
     key.update("\0".join([options.version, *sorted(options.hash)]).encode())
     for path in options.build_path:
         key.update((pathlib.Path(path).parent / "wheel.json").read_bytes())
     home = _store() / f"{options.distribution}-{options.version}-{key.hexdigest()[:24]}"
-    if not home.is_dir():
-        _install(options, home)
-    _link(home, options.out)
+    try:
+        if not home.is_dir():
+            _install(options, home)
+        _link(home, options.out)
+    except OSError as error:
+        sys.exit(f"{options.distribution} cannot be unpacked below {home.parent}: {error}")
 
 
 if __name__ == "__main__":
