@@ -48,7 +48,9 @@ class Evidence:
     actions: list[str]
 
 
-def _copy_checkout(target: pathlib.Path) -> None:
+def copy_checkout(target: pathlib.Path) -> None:
+    """Copies the files of the working tree, tracked or not, without what was built from them."""
+
     def left_out(folder: str, names: list[str]) -> list[str]:
         return [name for name in names if name in _NOT_COPIED or name.startswith("bazel-")]
 
@@ -206,7 +208,7 @@ def _prove(folder: pathlib.Path, targets: Sequence[str], flags: Sequence[str]) -
     worlds = _worlds(folder)
     try:
         for world in worlds:
-            _copy_checkout(world.checkout)
+            copy_checkout(world.checkout)
         one, two = (_build(world, targets, flags) for world in worlds)
     finally:
         for world in worlds:
