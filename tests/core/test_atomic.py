@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -110,8 +111,13 @@ def test_the_temporary_directory_of_a_living_writer_is_left_alone(tmp_path: Path
 def test_a_file_limit_while_writing_is_a_storage_error_and_leaves_the_old(tmp_path: Path) -> None:
     target = tmp_path / "thing"
     before = seal_one(target)
-    limited = ["prlimit", "--fsize=100000", *writer(target, "big", size=1_000_000)]
-    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        writer(target, "big", size=1_000_000),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {target}: cannot be written: File too large")
     assert done.stderr.count("\n") == 1
@@ -139,11 +145,12 @@ def test_a_full_disk_is_a_storage_error_and_leaves_the_old(tmp_path: Path) -> No
     assert '"by":"small"' in done.stdout
 
 
-def test_a_directory_without_permission_is_a_storage_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["thing", "deep/er/thing"])
+def test_a_directory_without_permission_is_a_storage_error(tmp_path: Path, below: str) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
     done = subprocess.run(
-        writer(closed / "thing", "w"),
+        writer(closed / below, "w"),
         capture_output=True,
         text=True,
         check=False,
@@ -151,8 +158,17 @@ def test_a_directory_without_permission_is_a_storage_error(tmp_path: Path) -> No
         preexec_fn=lambda: CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0),
     )
     assert done.returncode == 2, done.stderr
-    assert "closed/thing: cannot be written: Permission denied" in done.stderr
+    assert f"closed/{below}: cannot be written: Permission denied" in done.stderr
     assert contents(closed) == []
+
+
+def test_an_error_of_another_file_is_not_taken_for_one_of_storage(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError),
+        sealing(tmp_path / "thing", kind="thing", inputs={}, config={}),
+    ):
+        (tmp_path / "thing-to-read").read_bytes()
+    assert contents(tmp_path) == []
 
 
 def test_without_an_exchange_the_old_directory_is_set_aside_and_removed(tmp_path: Path) -> None:

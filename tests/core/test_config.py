@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from retort.core.config import (
     Frozen,
+    LocalPath,
     find_recipe,
     for_seal,
     load_recipe,
@@ -29,7 +30,7 @@ class Optimizer(Frozen):
 class Settings(Frozen):
     optimizer: Optimizer
     steps: int = 10
-    directory: Annotated[Path, Field(strict=False)] | None = None
+    directory: LocalPath | None = None
     label: str = "x"
     inner: Optimizer | None = None
 
@@ -40,12 +41,12 @@ RECIPE = "optimizer:\n  lr: 3e-4\n"
 def load(tmp_path: Path, text: str = RECIPE, *overrides: str) -> Settings:
     file = tmp_path / "mine.yaml"
     file.write_text(text, encoding="utf-8")
-    return load_recipe(Settings, file, overrides).config
+    return load_recipe(Settings, file, overrides, Path("/start")).config
 
 
 def test_a_recipe_is_read_and_its_name_is_its_files(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(RECIPE)
-    recipe = load_recipe(Settings, tmp_path / "mine.yaml", [])
+    recipe = load_recipe(Settings, tmp_path / "mine.yaml", [], tmp_path)
     assert recipe.name == "mine"
     assert recipe.config == Settings(optimizer=Optimizer(lr=3e-4))
 
@@ -60,7 +61,8 @@ def test_a_recipe_is_read_and_its_name_is_its_files(tmp_path: Path) -> None:
         ("label=no", {"label": "no"}),
         ("label='7'", {"label": "7"}),
         ("label=a=b", {"label": "a=b"}),
-        ("directory=some/where", {"directory": Path("some/where")}),
+        ("directory=some/where", {"directory": Path("/start/some/where")}),
+        ("directory=/some/where", {"directory": Path("/some/where")}),
         ("inner.lr=2.0", {"inner": {"lr": 2.0}}),
     ],
 )
@@ -146,9 +148,10 @@ def test_a_recipe_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
     for name in ("missing.yaml", "binary.yaml", "."):
         with pytest.raises(ConfigError, match=str(tmp_path / name)):
-            load_recipe(Settings, tmp_path / name, [])
+            load_recipe(Settings, tmp_path / name, [], tmp_path)
 
 
+@settings(deadline=None)
 @given(
     lr=st.floats(min_value=1e-12, max_value=1e6),
     label=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),

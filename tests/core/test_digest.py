@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
@@ -18,6 +18,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_canonical_json_says_the_value_and_nothing_else(value: object) -> None:
     encoded = canonical_json(value)  # type: ignore[arg-type]
@@ -36,6 +37,7 @@ def test_what_json_cannot_say_is_refused(value: float | str) -> None:
         canonical_json(value)
 
 
+@settings(deadline=None)
 @given(content=st.binary(max_size=100))
 def test_file_and_bytes_have_the_same_digest(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

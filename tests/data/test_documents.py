@@ -1,7 +1,7 @@
 """No duplicates, and a split that depends on each document alone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retort.core.errors import DataError
@@ -19,6 +19,7 @@ DOCUMENTS = st.lists(
 MANY = [Document(f"text {number}", "ab"[number % 2]) for number in range(2000)]
 
 
+@settings(deadline=None)
 @given(DOCUMENTS)
 def test_distinct_documents_are_distinct_and_all_others_are_counted(
     documents: list[Document],
@@ -36,6 +37,7 @@ def test_distinct_documents_are_distinct_and_all_others_are_counted(
     assert set(texts) == expected
 
 
+@settings(deadline=None)
 @given(DOCUMENTS)
 def test_distinct_documents_do_not_depend_on_the_order_of_the_source(
     documents: list[Document],
@@ -52,6 +54,7 @@ def test_of_two_copies_the_one_in_the_test_set_stays() -> None:
     assert distinct(copies).documents == (copies[1],)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 1999), min_size=100), st.sets(st.integers(0, 1999), min_size=100))
 def test_a_new_document_never_moves_another_across_the_split(
     first: set[int], more: set[int]

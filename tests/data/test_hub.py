@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset  # type: ignore[import-untyped]
 
-from retort.core.errors import HubUnavailable
+from retort.core.errors import HubUnavailable, StorageError
 from retort.data.hub import hub_files
 from retort.data.hub_datasets import load
 
@@ -134,6 +134,12 @@ def test_a_hub_that_refuses_is_unavailable(hub: _Hub, tmp_path: Path, status: in
     hub.status = status
     with pytest.raises(HubUnavailable, match="fancyzhx/ag_news is not in the local cache"):
         load("ag_news", hub.endpoint, tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub: _Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"cache cannot be written: .*file/below"):
+        load("ag_news", hub.endpoint, tmp_path / "file" / "below")
 
 
 def test_without_a_hub_the_error_says_what_to_do(tmp_path: Path) -> None:

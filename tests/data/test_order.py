@@ -1,6 +1,6 @@
 """The order of training: every document once an epoch, named without going through the others."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retort.data.order import EpochOrder
@@ -9,12 +9,14 @@ LENGTHS = st.integers(1, 300)
 SEEDS = st.integers(0, 2**63 - 1)
 
 
+@settings(deadline=None)
 @given(LENGTHS, SEEDS, st.integers(0, 10**9))
 def test_each_epoch_holds_every_document_once(length: int, seed: int, epoch: int) -> None:
     order = EpochOrder(length, seed)
     assert sorted(order.index(epoch, position) for position in range(length)) == list(range(length))
 
 
+@settings(deadline=None)
 @given(LENGTHS, SEEDS, st.integers(0, 50), st.integers(1, 17))
 def test_batches_are_the_epochs_laid_end_to_end(
     length: int, seed: int, step: int, size: int

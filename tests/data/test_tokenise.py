@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -21,6 +21,7 @@ def definition(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (weights / "tokenizer.json").read_bytes()
 
 
+@settings(deadline=None)
 @given(texts=TEXTS, max_tokens=st.integers(3, 30))
 def test_ids_are_the_librarys_and_what_is_cut_off_is_counted(
     definition: bytes, texts: list[str], max_tokens: int
@@ -41,6 +42,7 @@ def test_ids_are_the_librarys_and_what_is_cut_off_is_counted(
     assert (tokens.truncated, tokens.dropped, len(tokens)) == (truncated, dropped, len(texts))
 
 
+@settings(deadline=None)
 @given(texts=TEXTS)
 def test_a_text_is_encoded_the_same_alone_and_among_others(
     definition: bytes, texts: list[str]

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retort.evaluate.metrics import Metrics, confusion_matrix, measure, wilson_interval
@@ -22,6 +22,7 @@ PAIRS = st.integers(2, 5).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_figures_are_those_counted_by_hand(case: tuple[int, list[tuple[int, int]]]) -> None:
     classes, pairs = case

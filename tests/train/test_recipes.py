@@ -1,5 +1,7 @@
 """The recipes that have names."""
 
+from pathlib import Path
+
 import pytest
 
 from retort.core.config import load_recipe, recipe_names, to_yaml
@@ -15,13 +17,13 @@ def test_the_promised_recipes_are_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_is_valid_and_holds_its_run_to_an_accuracy(name: str) -> None:
-    config = load_recipe(TrainingRecipe, recipes() / f"{name}.yaml", []).config
+    config = load_recipe(TrainingRecipe, recipes() / f"{name}.yaml", [], Path()).config
     assert config.evaluate.min_accuracy > 0.8
     assert "lr:" in to_yaml(config)
 
 
 def test_smoke_is_what_is_promised_of_it() -> None:
-    config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", []).config
+    config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [], Path()).config
     assert (config.train.steps, config.evaluate.min_accuracy) == (100, 0.88)
     assert config.data.source == "bbc_news"
     assert config.model.weights.hub is None, "the first minute needs no network"
@@ -41,6 +43,6 @@ def test_smoke_is_what_is_promised_of_it() -> None:
 )
 def test_a_wrong_value_is_refused_by_its_key(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [override])
+        load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [override], Path())
     assert message in str(error.value)
     assert override in str(error.value)

@@ -1,7 +1,7 @@
 """The learning rate: up, then down, never zero."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retort.train.recipe import ScheduleConfig
@@ -10,6 +10,7 @@ from retort.train.schedule import learning_rate
 DECAYS = st.sampled_from(["linear", "cosine", "none"])
 
 
+@settings(deadline=None)
 @given(DECAYS, st.floats(0.0, 0.99), st.integers(1, 300), st.floats(1e-8, 10.0))
 def test_the_rate_rises_to_its_peak_and_then_falls(
     decay: str, warmup: float, steps: int, peak: float

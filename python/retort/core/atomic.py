@@ -69,7 +69,7 @@ def storage_errors(target: Path) -> Iterator[None]:
         if error.filename is None:
             ours = error.errno in _DISK_ERRORS
         else:
-            ours = Path(os.fsdecode(error.filename)).is_relative_to(target.parent)
+            ours = _concerns(target, Path(os.fsdecode(error.filename)))
         if not ours or error.errno is None:
             raise
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -78,6 +78,15 @@ def storage_errors(target: Path) -> Iterator[None]:
             f"{target}: cannot be written: {os.strerror(error.errno)}; "
             f"{hint} or choose another place"
         ) from error
+
+
+def _concerns(target: Path, path: Path) -> bool:
+    """Whether a path is the target, inside it, a directory above it, or a sibling of our making."""
+    if target.is_relative_to(path) or path.is_relative_to(target):
+        return True
+    if not path.is_relative_to(target.parent):
+        return False
+    return path.relative_to(target.parent).parts[0].startswith(f".{target.name}.")
 
 
 def sync_path(path: Path) -> None:

@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import ErrorDetails
 
 from retort.core.digest import JSON
@@ -26,6 +33,15 @@ class Frozen(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=Frozen)
 
 
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    start: Path = (info.context or {}).get("start", Path())
+    return start / path.expanduser()
+
+
+LocalPath = Annotated[Path, Field(strict=False), AfterValidator(_resolve)]
+"""A path of this machine. `load_recipe` says where a relative one starts; no seal holds it."""
+
+
 @dataclass(frozen=True)
 class Recipe(Generic[ConfigT]):
     """A configuration and what to call it."""
@@ -35,9 +51,12 @@ class Recipe(Generic[ConfigT]):
 
 
 def load_recipe(
-    model: type[ConfigT], source: Path | Traversable, overrides: Sequence[str]
+    model: type[ConfigT], source: Path | Traversable, overrides: Sequence[str], start: Path
 ) -> Recipe[ConfigT]:
     """Read a recipe, apply overrides such as `optimizer.lr=3e-5`, and validate the whole.
+
+    Args:
+        start: the directory that relative paths in the recipe and the overrides start from.
 
     Raises:
         ConfigError: names the key, what is allowed, and the file or override that is wrong.
@@ -61,7 +80,7 @@ def load_recipe(
         _assign(values, path, _yaml(text, f"--set {override}"), override)
         origins[path] = f"--set {override}"
     try:
-        config = model.model_validate(values)
+        config = model.model_validate(values, context={"start": start})
     except ValidationError as error:
         # A misspelt key is both unknown and missing; the former says more.
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
@@ -69,14 +88,14 @@ def load_recipe(
     return Recipe(name.rsplit("/", 1)[-1].rsplit(".", 1)[0], config)
 
 
-def find_recipe(directory: Traversable, recipe: str, resolve: Path) -> Path | Traversable:
+def find_recipe(directory: Traversable, recipe: str, start: Path) -> Path | Traversable:
     """A recipe's file, from its name in `directory` or from a path (with a slash or a suffix).
 
     Args:
-        resolve: what a relative path starts from.
+        start: the directory that a relative path starts from.
     """
     if "/" in recipe or recipe.endswith((".yaml", ".yml")):
-        return resolve / Path(recipe).expanduser()
+        return start / Path(recipe).expanduser()
     names = recipe_names(directory)
     if recipe not in names:
         hint = nearest(recipe, names)

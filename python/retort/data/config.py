@@ -1,18 +1,17 @@
 """What a recipe says under `data`."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from retort.core.config import Frozen
+from retort.core.config import Frozen, LocalPath
 
 
 class DataConfig(Frozen):
     """Which documents, how many of them are held out, and how long they are for the model."""
 
     source: Literal["bbc_news", "ag_news", "imdb", "directory"]
-    directory: Annotated[Path, Field(strict=False)] | None = None
+    directory: LocalPath | None = None
     """For source `directory`: holds one directory of `.txt` files for each label."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     """Labels that documents may have: any other is an error. Without it: the labels found."""

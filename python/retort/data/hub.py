@@ -1,5 +1,6 @@
 """Files of the model and data set hub, at pinned commits; its local cache comes first."""
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,10 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-from retort.core.errors import HubUnavailable
+from retort.core.errors import HubUnavailable, StorageError
 
 _SECONDS_TO_ANSWER = 5.0
+_DISK_ERRORS = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
 
 
 def hub_files(
@@ -36,6 +38,7 @@ def hub_files(
         endpoint, cache: another hub, another cache than the user's own.
     Raises:
         HubUnavailable: the files are not in the cache, and the hub does not answer or refuses.
+        StorageError: the cache cannot be written.
     """
     arguments: dict[str, Any] = {
         "repo_id": repository,
@@ -60,6 +63,8 @@ def hub_files(
         reason = str(error).split("\n", 1)[0]
     except (httpx2.HTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
+            raise StorageError(f"the hub's local cache cannot be written: {reason}") from error
     raise HubUnavailable(
         f"{kind} {repository} is not in the local cache, and the hub cannot be reached: {reason}; "
         "connect to it, or choose a recipe that needs no hub, such as bbc_minilm"

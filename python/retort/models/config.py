@@ -1,17 +1,14 @@
 """What a recipe says under `model`."""
 
-from pathlib import Path
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
-from retort.core.config import Frozen
+from retort.core.config import Frozen, LocalPath
 
 
 class WeightsConfig(Frozen):
     """Where pretrained weights come from. They are looked for in this order, the network last."""
 
-    directory: Annotated[Path, Field(strict=False)] | None = None
+    directory: LocalPath | None = None
     """A directory with config.json, model.safetensors and tokenizer.json."""
     package: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """An importable Python package that holds such a directory."""

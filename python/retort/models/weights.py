@@ -105,6 +105,7 @@ def _locate(config: WeightsConfig) -> Path:
                 "install it, or allow the hub with model.weights.hub"
             )
     repository, revision = str(config.hub).split("@")
+    _log.info("taking %s from the hub or its local cache", repository)
     return hub_files(repository, revision, _FILES, kind="model")
 
 

@@ -59,8 +59,9 @@ def train_and_report(
         VerificationError: the run finished, and its checkpoint is not what was promised.
     """
     refuse_arithmetic_variables(os.environ)
-    source = find_recipe(recipes(), config, invocation.working_directory)
-    recipe: Recipe[TrainingRecipe] = load_recipe(TrainingRecipe, source, overrides)
+    here = invocation.working_directory
+    source = find_recipe(recipes(), config, here)
+    recipe: Recipe[TrainingRecipe] = load_recipe(TrainingRecipe, source, overrides, here)
     print(f"# recipe {recipe.name}, resolved\n{to_yaml(recipe.config)}", file=sys.stderr)
     result = run_recipe(recipe, out, overwrite=overwrite)
     print(_summary(result, out, invocation), file=sys.stderr)
