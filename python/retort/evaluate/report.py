@@ -25,7 +25,7 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .7rem .9rem; }
-.card b { display: block; font-size: 1.55rem; font-variant-numeric: tabular-nums; }
+.card b { display: block; font-size: 1.4rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: .85rem; }
 svg { width: 100%; height: auto; display: block; } .narrow { max-width: 36rem; }
 .scroll { overflow-x: auto; }
@@ -113,8 +113,7 @@ def _header(run: RunFacts) -> str:
     else:
         verdict = f'<p class="verdict bad">Failed: {escape(run.failure)}.</p>'
     cards = {
-        "accuracy, held out": f"{metrics.accuracy:.1%}",
-        "95 % interval": f"{low:.1%} – {high:.1%}",  # noqa: RUF001
+        f"accuracy, held out; 95 % interval {low:.1%} to {high:.1%}": f"{metrics.accuracy:.1%}",
         "macro-F1": f"{metrics.macro_f1:.3f}",
         "optimiser steps": f"{len(run.losses):,}",
         "documents seen": f"{run.samples:,}",

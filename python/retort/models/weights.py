@@ -47,8 +47,9 @@ def find_weights(config: WeightsConfig) -> PretrainedWeights:
         if not (directory / name).is_file():
             raise DataError(f"{directory / name}: is missing; pretrained weights are {_FILES}")
     digests = {name: sha256_file(directory / name) for name in _FILES}
-    _log.info("pretrained weights: %s", directory)
-    return PretrainedWeights(directory, f"sha256:{sha256_bytes(canonical_json(digests))}")
+    found = PretrainedWeights(directory, f"sha256:{sha256_bytes(canonical_json(digests))}")
+    _log.info("pretrained weights: %s", found.digest)
+    return found
 
 
 def build_classifier(
@@ -98,6 +99,7 @@ def _locate(config: WeightsConfig) -> Path:
             found = sorted(root.rglob(_FILES[1]))
             if not found:
                 raise DataError(f"{root}: package {config.package} holds no {_FILES[1]}")
+            _log.info("taking the weights from the package %s", config.package)
             return found[0].parent
         if config.hub is None:
             raise DataError(

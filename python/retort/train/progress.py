@@ -31,7 +31,7 @@ def _bar(steps: Iterable[Step], total: int, batch: int, console: Console) -> Ite
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.4f}  lr {task.fields[lr]:.2e}"),
         TextColumn("{task.fields[rate]:.1f} samples/s  left"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=False),
     )
     start = time.monotonic()
     with Progress(*columns, console=console) as progress:
