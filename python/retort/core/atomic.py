@@ -176,7 +176,10 @@ def _create_locked(path: Path) -> tuple[Path, int | None]:
     """Make a directory and lock it. A cleaner that came between the two has removed it again."""
     while True:
         path.mkdir()
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:  # no locks on this file system, so nobody cleans up here either
