@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
@@ -152,6 +152,9 @@ def test_a_recipe_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None
 
 
 @settings(deadline=None)
+@example(lr=1.0, label="0e0", steps=1)
+@example(lr=1.0, label="1_000", steps=1)
+@example(lr=1.0, label="on", steps=1)
 @given(
     lr=st.floats(min_value=1e-12, max_value=1e6),
     label=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),

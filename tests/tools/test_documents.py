@@ -39,6 +39,13 @@ def test_only_a_gates_own_command_is_left_to_it() -> None:
     assert not documents.run_by_a_gate("rm -rf runs")
 
 
+def test_targets_are_found_in_the_text() -> None:
+    text = (
+        "See `//train:smoke`, `//serve -- --checkpoint DIR` and `a // b`; `//tools/quality:check`."
+    )
+    assert documents.labels(text) == ["//serve", "//tools/quality:check", "//train:smoke"]
+
+
 def test_the_readme_has_its_two_commands_first() -> None:
     text = (CHECKOUT / "README.md").read_text()
     found = [

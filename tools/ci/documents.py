@@ -1,7 +1,7 @@
 """Runs every command of README.md and docs/*.md, block by block, as a reader would type it.
 
 A block fenced as `sh` is one Bash script in the checkout. A command that a gate runs anyway is left to that gate.
-What a reader cannot run everywhere (an installation, a hub) is fenced as `text`.
+What a reader cannot run everywhere (an installation, a hub) is fenced as `text`. Targets named in the text must exist.
 """
 
 import pathlib
@@ -53,6 +53,19 @@ def scripts(text: str) -> list[str]:
     return found
 
 
+def labels(text: str) -> list[str]:
+    """The targets that a document names between backticks, as in `//train:smoke -- --json`."""
+    found = re.findall(r"`(//[\w/-]*(?::[\w.-]+)?)[ `]", text)
+    return sorted({label for label in found if label != "//"})
+
+
+def query(names: Sequence[str], cwd: pathlib.Path) -> int:
+    """Bazel's exit code: 0 if there is a target behind every name."""
+    command = ["./tools/bazel", "query", "--noshow_progress", f"set({' '.join(names)})"]
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.DEVNULL, check=False)
+    return done.returncode
+
+
 def run(paths: Sequence[pathlib.Path], cwd: pathlib.Path) -> int:
     """Runs the blocks of these documents; 1 as soon as one fails."""
     ran = 0
@@ -69,5 +82,12 @@ def run(paths: Sequence[pathlib.Path], cwd: pathlib.Path) -> int:
     return 0 if ran else 1
 
 
+def main() -> int:
+    """Returns 0 if every command ran and every target exists."""
+    paths = documents(CHECKOUT)
+    names = [label for path in paths for label in labels(path.read_text())]
+    return query(names, CHECKOUT) or run(paths, CHECKOUT)
+
+
 if __name__ == "__main__":
-    sys.exit(run(documents(CHECKOUT), CHECKOUT))
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Runs the test files of one target with pytest; the last lines it prints are pytest's own summary."""
 
+import importlib.util
 import os
 import sys
 
@@ -24,6 +25,9 @@ def main() -> int:
     ]
     if report := os.environ.get("XML_OUTPUT_FILE"):
         arguments.append(f"--junitxml={report}")
+    if importlib.util.find_spec("hypothesis"):
+        # A test that passed must pass again; other seeds: --test_arg=--hypothesis-seed=random
+        arguments.append("--hypothesis-seed=0")
     if only := os.environ.get("TESTBRIDGE_TEST_ONLY"):
         arguments.append(f"-k={only}")
     return pytest.main([*arguments, *sys.argv[1:]])
