@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retort.core.errors import DataError
-from retort.data.documents import Document, Part, check_labels, distinct, split
+from retort.data.documents import Document, Part, check_label, distinct, split
 
 DOCUMENTS = st.lists(
     st.builds(
@@ -30,7 +30,7 @@ def test_distinct_documents_are_distinct_and_all_others_are_counted(
     removed = result.duplicates + result.ambiguous + result.empty
     assert len(texts) + removed == len(documents)
     assert result.empty == sum(not document.text.strip() for document in documents)
-    labels: dict[str, set[str]] = {}
+    labels: dict[str, set[str | None]] = {}
     for document in documents:
         labels.setdefault(document.text, set()).add(document.label)
     expected = {text for text, found in labels.items() if text.strip() and len(found) == 1}
@@ -42,7 +42,7 @@ def test_distinct_documents_are_distinct_and_all_others_are_counted(
 def test_distinct_documents_do_not_depend_on_the_order_of_the_source(
     documents: list[Document],
 ) -> None:
-    def seen(given: list[Document]) -> list[tuple[str, str, bool]]:
+    def seen(given: list[Document]) -> list[tuple[str, str | None, bool]]:
         kept = distinct(given).documents
         return [(one.text, one.label, one.part == "held_out") for one in kept]
 
@@ -94,10 +94,16 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
         split(lonely, 0.5)
 
 
+def test_documents_without_labels_cannot_be_split_for_a_classifier() -> None:
+    with pytest.raises(DataError, match=r"without labels cannot be classified.*data\.files\.label"):
+        split([Document(str(number)) for number in range(100)], 0.5)
+
+
 def test_a_label_that_is_not_allowed_is_refused_with_the_nearest() -> None:
-    check_labels(MANY, ("a", "b"))
-    wrong = [Document("x", "sport"), Document("y", "tech")]
+    check_label("sports", "here", ("sports", "tech"))
     with pytest.raises(
-        DataError, match="label 'sport'; did you mean sports\\? allowed: sports, te"
+        DataError, match="here: has the label 'sport'; did you mean sports\\? allowed: sports, te"
     ):
-        check_labels(wrong, ("sports", "tech"))
+        check_label("sport", "here", ("sports", "tech"))
+    with pytest.raises(DataError, match="here: has the label None; allowed: sports"):
+        check_label(None, "here", ("sports",))

@@ -12,7 +12,7 @@ from datasets import Dataset  # type: ignore[import-untyped]
 
 from retort.core.errors import HubUnavailable, StorageError
 from retort.data.hub import hub_files
-from retort.data.hub_datasets import load
+from retort.data.hub_datasets import stream
 
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
 ROWS = {
@@ -103,7 +103,7 @@ def hub(parquet: dict[str, bytes]) -> Iterator[_Hub]:
 def test_a_data_set_comes_from_the_hub_once_and_then_from_the_cache(
     hub: _Hub, tmp_path: Path
 ) -> None:
-    fetched = load("ag_news", hub.endpoint, tmp_path / "cache")
+    fetched = tuple(stream("ag_news", hub.endpoint, tmp_path / "cache"))
     assert [(one.text, one.label, one.part) for one in fetched] == [
         ("Shares rise", "Business", "train"),
         ("Cup won", "Sports", "train"),
@@ -112,9 +112,9 @@ def test_a_data_set_comes_from_the_hub_once_and_then_from_the_cache(
         ("Cup lost", "Sports", "held_out"),
     ]
     hub.status = 503
-    assert load("ag_news", hub.endpoint, tmp_path / "cache") == fetched
+    assert tuple(stream("ag_news", hub.endpoint, tmp_path / "cache")) == fetched
     with pytest.raises(HubUnavailable):
-        load("ag_news", hub.endpoint, tmp_path / "another cache")
+        tuple(stream("ag_news", hub.endpoint, tmp_path / "another cache"))
 
 
 def test_a_half_filled_cache_is_not_taken_for_whole(hub: _Hub, tmp_path: Path) -> None:
@@ -133,13 +133,13 @@ def test_a_half_filled_cache_is_not_taken_for_whole(hub: _Hub, tmp_path: Path) -
 def test_a_hub_that_refuses_is_unavailable(hub: _Hub, tmp_path: Path, status: int) -> None:
     hub.status = status
     with pytest.raises(HubUnavailable, match="fancyzhx/ag_news is not in the local cache"):
-        load("ag_news", hub.endpoint, tmp_path)
+        tuple(stream("ag_news", hub.endpoint, tmp_path))
 
 
 def test_a_cache_that_cannot_be_written_is_named(hub: _Hub, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"cache cannot be written: .*file/below"):
-        load("ag_news", hub.endpoint, tmp_path / "file" / "below")
+        tuple(stream("ag_news", hub.endpoint, tmp_path / "file" / "below"))
 
 
 def test_without_a_hub_the_error_says_what_to_do(tmp_path: Path) -> None:
@@ -147,4 +147,4 @@ def test_without_a_hub_the_error_says_what_to_do(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(HubUnavailable, match=r"refused.*choose a recipe that needs no hub"):
-            load("imdb", endpoint, tmp_path)
+            tuple(stream("imdb", endpoint, tmp_path))

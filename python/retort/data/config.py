@@ -1,29 +1,147 @@
 """What a recipe says under `data`."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
-from retort.core.config import Frozen, LocalPath
+from retort.core.config import Frozen, LocalPath, for_seal
+from retort.core.digest import JSON
+
+NotUtf8 = Literal["refuse", "latin-1", "replace", "drop"]
+FILE_SOURCES = ("directory", "text", "jsonl", "csv", "parquet")
+_TABLES = ("jsonl", "csv", "parquet")
+_SECRETS = {"key", "secret", "token", "password", "username"}
 
 
-class DataConfig(Frozen):
-    """Which documents, how many of them are held out, and how long they are for the model."""
+def _resolve(addresses: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    start: Any = (info.context or {}).get("start")
+    if start is None:
+        return addresses
+    return tuple(one if ":" in one else str(start / one) for one in addresses)
 
-    source: Literal["bbc_news", "ag_news", "imdb", "directory"]
+
+def _text_keys(value: Any) -> Any:
+    """YAML reads the key of `0: World` as a number."""
+    if isinstance(value, Mapping):
+        return {str(key): name for key, name in value.items()}
+    return value
+
+
+Addresses = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_resolve)]
+"""Paths or fsspec addresses (`file:`, `memory:`, `s3:` ...), any of them a glob. `load_recipe` says
+where a relative path starts; no seal holds them."""
+
+
+class FilesConfig(Frozen):
+    """Files of documents, and where in them text and label are found."""
+
+    paths: Annotated[Addresses, Field(min_length=1)]
+    """Files, or for source `directory` the directories that hold `<label>/*.txt`."""
+    held_out_paths: Addresses = ()
+    """The source's own test set. With it, `paths` is all to learn from, and no hash splits it."""
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+    """What fsspec is told of the storage, such as `endpoint_url` for `s3:`; no seal holds it."""
+    text: str = "text"
+    """Column (CSV, Parquet) or key (JSONL) of the text."""
+    label: str | None = None
+    """Column or key of the label. Without it documents have no labels."""
+    label_names: Annotated[dict[str, str], BeforeValidator(_text_keys)] = Field(
+        default_factory=dict
+    )
+    """From a label as it is written, such as 0, to its name. With it, any other is an error."""
+    document: Literal["line", "file"] = "line"
+    """For source `text`: what one document is."""
+
+    @model_validator(mode="after")
+    def _no_secrets(self) -> "FilesConfig":
+        secrets = sorted(_SECRETS & {name.lower() for name in self.storage_options})
+        if secrets:
+            raise ValueError(
+                f"storage_options cannot hold {secrets[0]}: a recipe is kept with the run; "
+                "credentials come from the storage's own files or environment variables"
+            )
+        return self
+
+
+class NearDuplicatesConfig(Frozen):
+    """How near-duplicates are looked for, and what is done with them."""
+
+    action: Literal["report", "error", "remove", "ignore"] = "report"
+    """For those across the split: report them, stop, or remove them from what is learned from.
+    `ignore` does not look for any."""
+    threshold: float = Field(default=0.8, ge=0.5, le=0.99)
+    """Jaccard similarity of their sets of shingles from which two documents are near."""
+    shingle: int = Field(default=5, ge=1, le=50)
+    """Words in a shingle."""
+    permutations: int = Field(default=128, ge=16, le=512)
+    """Length of a signature: the standard error of the similarity is at most half of the
+    reciprocal of its square root."""
+    documents: int = Field(default=100_000, ge=2)
+    """At most so many documents are compared: those first in the order of their digests. Memory is
+    about 2 KB for each."""
+
+
+class SourceConfig(Frozen):
+    """Which documents, and how many of them are held out."""
+
+    source: Literal["bbc_news", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"]
     directory: LocalPath | None = None
     """For source `directory`: holds one directory of `.txt` files for each label."""
+    files: FilesConfig | None = None
+    """For sources `text`, `jsonl`, `csv` and `parquet`, and for a `directory` elsewhere."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     """Labels that documents may have: any other is an error. Without it: the labels found."""
     held_out: float = Field(default=0.2, gt=0.0, lt=1.0)
     """Share of documents held out, by the hash of their text, where the source has no test set."""
-    not_utf8: Literal["latin-1", "refuse"] = "latin-1"
-    """What to do with a file that is not UTF-8: read it as this (and count it), or stop."""
+    not_utf8: NotUtf8 = "latin-1"
+    """What to do with a document that is not UTF-8: stop, read it as Latin-1, put U+FFFD for what
+    is wrong, or drop the document. All but the first are counted, and the first ones named."""
+
+    @model_validator(mode="after")
+    def _keys_go_with_their_source(self) -> "SourceConfig":
+        if self.directory is not None and self.source != "directory":
+            raise ValueError("data.directory goes with data.source: directory, and only with it")
+        if self.source == "directory" and (self.directory is None) == (self.files is None):
+            raise ValueError(
+                "data.directory goes with data.source: directory; give it or data.files, not both"
+            )
+        if self.source in FILE_SOURCES[1:] and self.files is None:
+            raise ValueError(f"data.files goes with data.source: {self.source}, and is missing")
+        if self.files is None:
+            return self
+        if self.source not in FILE_SOURCES:
+            raise ValueError(f"data.files goes with data.source: {' or '.join(FILE_SOURCES)}")
+        if self.files.label is not None and self.source not in _TABLES:
+            raise ValueError(f"data.files.label goes with data.source: {' or '.join(_TABLES)}")
+        return self
+
+
+class CorpusConfig(SourceConfig):
+    """Documents that are surveyed and made into a token store."""
+
+    near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
+
+
+class DataConfig(SourceConfig):
+    """Documents that a model is trained on as they are."""
+
     max_tokens: int = Field(ge=3, le=8192)
     """Length of each document for the model: longer ones are cut (and counted)."""
 
-    @model_validator(mode="after")
-    def _directory_goes_with_its_source(self) -> "DataConfig":
-        if (self.source == "directory") != (self.directory is not None):
-            raise ValueError("data.directory goes with data.source: directory, and only with it")
-        return self
+
+def seal_settings(config: SourceConfig) -> dict[str, JSON]:
+    """What the seal of prepared documents holds of their configuration.
+
+    No paths (the seal holds the digest of what was read), no `max_tokens` (documents are sealed
+    whole), and no section `files` for a source that has none.
+    """
+    settings = for_seal(config)
+    settings.pop("max_tokens", None)
+    del settings["files"]
+    if config.files is not None:
+        files = for_seal(config.files)
+        for key in ("paths", "held_out_paths", "storage_options"):
+            del files[key]
+        settings["files"] = files
+    return settings

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from retort.core.config import for_seal
 from retort.core.digest import canonical_json, sha256_bytes
 from retort.core.errors import SealError
 from retort.core.seal import Sealed, sealing, verify
-from retort.data.config import DataConfig
-from retort.data.documents import Document, Part, check_labels, distinct, split
+from retort.data.config import DataConfig, seal_settings
+from retort.data.documents import Document, Part, distinct, split
 from retort.data.sources import load_documents
 
 KIND = "dataset"
@@ -41,7 +40,7 @@ class DocumentSet:
 
     def targets(self, documents: Sequence[Document]) -> list[int]:
         """The number of each document's label."""
-        numbers = {label: number for number, label in enumerate(self.labels)}
+        numbers: dict[str | None, int] = {label: number for number, label in enumerate(self.labels)}
         return [numbers[document.label] for document in documents]
 
 
@@ -53,8 +52,6 @@ def prepare_dataset(config: DataConfig, target: Path) -> DocumentSet:
         StorageError: the disk is full or permission is missing.
     """
     loaded = load_documents(config)
-    if config.labels is not None:
-        check_labels(loaded.documents, config.labels)
     kept = distinct(loaded.documents)
     parts = split(kept.documents, config.held_out)
     facts = DataFacts(
@@ -67,8 +64,7 @@ def prepare_dataset(config: DataConfig, target: Path) -> DocumentSet:
     source = sha256_bytes(
         canonical_json(sorted([document.label, document.digest] for document in loaded.documents))
     )
-    settings = for_seal(config)
-    del settings["max_tokens"]  # documents are sealed whole: their length is the model's affair
+    settings = seal_settings(config)
     with sealing(
         target, kind=KIND, inputs={"documents": f"sha256:{source}"}, config=settings
     ) as directory:

@@ -1,6 +1,6 @@
 """Documents, and what is done with those of every source: no duplicates, a split by content."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,14 +13,15 @@ Part = Literal["train", "held_out"]
 
 @dataclass(frozen=True)
 class Document:
-    """A labelled text.
+    """A text, labelled or, for a language model, not.
 
     Attributes:
+        label: None in a source that has no labels.
         part: set by sources that come with a test set of their own, and by `split`.
     """
 
     text: str
-    label: str
+    label: str | None = None
     part: Part | None = None
 
     @property
@@ -77,15 +78,19 @@ def distinct(documents: Iterable[Document]) -> Distinct:
     return Distinct(tuple(kept), duplicates, ambiguous, empty)
 
 
-def check_labels(documents: Iterable[Document], allowed: Sequence[str]) -> None:
+def check_label(label: str | None, where: str, allowed: Sequence[str]) -> None:
     """Refuse a label that is not among those allowed.
 
     Raises:
-        DataError: names the label, the nearest allowed one, and them all.
+        DataError: names the place, the label, the nearest allowed one, and them all.
     """
-    wrong = {document.label for document in documents} - set(allowed)
-    if wrong:
-        raise DataError(f"documents have the label {min(wrong)!r}{nearest(min(wrong), allowed)}")
+    if label not in allowed:
+        raise DataError(f"{where}: has the label {label!r}{nearest(label, allowed)}")
+
+
+def part_of(digest: str, held_out: float) -> Part:
+    """The part that a document falls in by its digest (64 hexadecimal digits) alone."""
+    return "held_out" if int(digest[:16], 16) / 2**64 < held_out else "train"
 
 
 def split(documents: Iterable[Document], held_out: float) -> Split:
@@ -98,17 +103,29 @@ def split(documents: Iterable[Document], held_out: float) -> Split:
     """
     parts: dict[Part, list[Document]] = {"train": [], "held_out": []}
     for document in documents:
-        position = int(document.digest[:16], 16) / 2**64
-        part = document.part or ("held_out" if position < held_out else "train")
+        part = document.part or part_of(document.digest, held_out)
         parts[part].append(Document(document.text, document.label, part))
-    labels = {document.label for side in parts.values() for document in side}
+    labels = labels_of({part: {one.label for one in side} for part, side in parts.items()})
+    return Split(tuple(parts["train"]), tuple(parts["held_out"]), labels)
+
+
+def labels_of(parts: Mapping[Part, Set[str | None]]) -> tuple[str, ...]:
+    """The labels that a classifier can learn from the parts, sorted.
+
+    Raises:
+        DataError: documents have no labels, there is only one, or a part lacks one.
+    """
+    found = {label for side in parts.values() for label in side}
+    labels = sorted(label for label in found if label is not None)
+    if None in found:
+        raise DataError("documents without labels cannot be classified; give data.files.label")
     if len(labels) < 2:
-        raise DataError(f"documents of two labels or more are needed; there are {sorted(labels)}")
+        raise DataError(f"documents of two labels or more are needed; there are {labels}")
     for part, side in parts.items():
-        missing = labels - {document.label for document in side}
+        missing = [label for label in labels if label not in side]
         if missing:
             raise DataError(
-                f"no document of label {min(missing)!r} falls in the {part} part; "
+                f"no document of label {missing[0]!r} falls in the {part} part; "
                 "give more documents or change data.held_out"
             )
-    return Split(tuple(parts["train"]), tuple(parts["held_out"]), tuple(sorted(labels)))
+    return tuple(labels)

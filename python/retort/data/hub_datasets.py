@@ -43,8 +43,8 @@ _DATASETS = {
 }
 
 
-def load(name: str, endpoint: str | None = None, cache: Path | None = None) -> tuple[Document, ...]:
-    """All documents of `ag_news` or `imdb`.
+def stream(name: str, endpoint: str | None = None, cache: Path | None = None) -> Iterator[Document]:
+    """The documents of `ag_news` or `imdb`, those to learn from first.
 
     Args:
         endpoint, cache: another hub, another cache than the user's own.
@@ -61,10 +61,8 @@ def load(name: str, endpoint: str | None = None, cache: Path | None = None) -> t
         endpoint=endpoint,
         cache=cache,
     )
-    return (
-        *_read(root / dataset.train, dataset.labels, "train"),
-        *_read(root / dataset.held_out, dataset.labels, "held_out"),
-    )
+    yield from _read(root / dataset.train, dataset.labels, "train")
+    yield from _read(root / dataset.held_out, dataset.labels, "held_out")
 
 
 def _read(file: Path, labels: tuple[str, ...], part: Part) -> Iterator[Document]:

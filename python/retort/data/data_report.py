@@ -1,0 +1,164 @@
+"""The report of a corpus, beside what is made of it."""
+
+import json
+from html import escape
+
+from retort.core.report import code, facts_table, header, page, section, table, verdict
+from retort.data.config import seal_settings
+from retort.data.corpus import Corpus
+from retort.data.data_plots import labels_picture, lengths_picture
+from retort.data.near_duplicates import NearDuplicates
+from retort.data.validation import Encodings, Lengths, Validation
+
+_DRAWN = 60
+_LISTED = 20
+_POLICIES = {
+    "refuse": "refused",
+    "latin-1": "read as Latin-1",
+    "replace": "read with U+FFFD for what is wrong",
+    "drop": "left out",
+}
+
+
+def render(name: str, corpus: Corpus) -> str:
+    """The report as HTML: equal corpora give equal bytes, wherever they lie.
+
+    Args:
+        name: of the recipe.
+    """
+    validation = corpus.validation
+    settings = json.dumps(seal_settings(corpus.config), indent=2, ensure_ascii=False)
+    sections = [section("Length", _lengths(validation))]
+    if validation.labels:
+        sections.append(section("Labels", _labels(validation)))
+    sections.append(section("Documents", facts_table(_counts(validation))))
+    if validation.encodings.places:
+        sections.append(section("Not UTF-8", _places(validation.encodings)))
+    if validation.near_duplicates is not None:
+        sections.append(section("Near-duplicates", _near(validation.near_duplicates)))
+    sections.append(section("Source", facts_table(_source(corpus.digest, validation))))
+    sections.append(section("Configuration", f"<pre>{escape(settings)}</pre>"))
+    return page(
+        f"{name}: {_kept(validation):,} documents",
+        _header(name, corpus.digest, validation),
+        sections,
+    )
+
+
+def _kept(validation: Validation) -> int:
+    return validation.train + validation.held_out
+
+
+def _header(name: str, digest: str, validation: Validation) -> str:
+    judged = verdict(
+        "No text that is held out is also learned from: every digest was compared.", good=True
+    )
+    judged += "".join(verdict(f"Look at this: {one}.", good=False) for one in validation.warnings)
+    figures = {
+        "to learn from": f"{validation.train:,}",
+        "held out": f"{validation.held_out:,}",
+        "words": _short(validation.words.total),
+        "words in a document, median": f"{validation.words.quantiles['0.5']:,}",
+    }
+    if validation.labels:
+        figures["labels"] = f"{len(validation.labels):,}"
+    return header(name, f"Retort corpus, documents {code(digest[:19])}…", judged, figures)
+
+
+def _lengths(validation: Validation) -> str:
+    rows = [
+        _length_row("words", validation.words),
+        _length_row("characters", validation.characters),
+    ]
+    shares = [f"{float(share):.0%}" for share in validation.words.quantiles]
+    return lengths_picture(validation.words, "words") + table(
+        ("", "shortest", *shares, "longest", "mean"), rows
+    )
+
+
+def _length_row(name: str, lengths: Lengths) -> tuple[str, ...]:
+    whole = (lengths.minimum, *lengths.quantiles.values(), lengths.maximum)
+    return (name, *(f"{one:,}" for one in whole), f"{lengths.mean:,.1f}")
+
+
+def _labels(validation: Validation) -> str:
+    total = _kept(validation)
+    rows = [
+        (
+            escape(one.label),
+            f"{one.train:,}",
+            f"{one.held_out:,}",
+            f"{(one.train + one.held_out) / total:.1%}",
+        )
+        for one in validation.labels
+    ]
+    picture = labels_picture(validation.labels) if len(rows) <= _DRAWN else ""
+    return picture + table(("label", "to learn from", "held out", "share"), rows)
+
+
+def _counts(validation: Validation) -> dict[str, str]:
+    encodings = validation.encodings
+    policy = _POLICIES[encodings.policy]
+    return {
+        "read from the source": f"{validation.documents:,}",
+        f"not UTF-8, {policy}": f"{encodings.not_utf8:,}",
+        "empty, removed": f"{validation.empty:,}",
+        "exact duplicates, removed": f"{validation.duplicates:,}",
+        "same text with different labels, removed": f"{validation.ambiguous:,}",
+        "texts in both parts of the source": f"{validation.crossing:,}",
+        "nearly the same as one held out, removed": f"{validation.near_removed:,}",
+        "to learn from": f"{validation.train:,}",
+        "held out": f"{validation.held_out:,}",
+    }
+
+
+def _places(encodings: Encodings) -> str:
+    rows = [
+        (code(one.file), f"{one.row or ''}", "" if one.offset is None else f"{one.offset:,}")
+        for one in encodings.places[:_LISTED]
+    ]
+    more = encodings.not_utf8 - len(rows)
+    note = f'<p class="soft">and {more:,} more</p>' if more else ""
+    return table(("file", "row", "offset of the first byte"), rows) + note
+
+
+def _near(near: NearDuplicates) -> str:
+    facts = facts_table(
+        {
+            "documents compared": f"{near.compared:,}",
+            "pairs": f"{near.pairs:,}",
+            "groups of such documents": f"{near.clusters:,}",
+            "documents in the largest group": f"{near.largest:,}",
+            "pairs across the split": f"{near.crossing_pairs:,}",
+            "documents to learn from that are near one held out": f"{near.leaking:,}",
+            "of them removed": f"{near.removed:,}",
+        }
+    )
+    rows = [
+        (
+            f"{one.first_part.replace('_', ' ')} {one.first:,}: {escape(one.first_text)}<br>"
+            f"{one.second_part.replace('_', ' ')} {one.second:,}: {escape(one.second_text)}",
+            f"{one.similarity:.0%}",
+        )
+        for one in near.examples
+    ]
+    return facts + (table(("pair: part, number, first words", "similarity"), rows) if rows else "")
+
+
+def _source(digest: str, validation: Validation) -> dict[str, str]:
+    schema = validation.schema
+    facts = {"documents": code(digest), "source": escape(schema.source)}
+    if schema.files:
+        facts["files"] = f"{schema.files:,}"
+    if schema.text is not None:
+        facts["column of the text"] = code(schema.text)
+    if schema.label is not None:
+        facts["column of the label"] = code(schema.label)
+    return facts
+
+
+def _short(number: int) -> str:
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return str(number)

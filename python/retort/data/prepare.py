@@ -1,0 +1,160 @@
+"""Turn raw text into a sealed token store.
+
+python -m retort.data.prepare --config FILE_OR_NAME --set key=value --out DIR
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from retort.core.cli import Invocation, run, seal_line
+from retort.core.config import Recipe, find_recipe, load_recipe, recipe_names, to_yaml
+from retort.core.errors import UserError
+from retort.data.config import seal_settings
+from retort.data.corpus import Corpus, survey
+from retort.data.data_report import render
+from retort.data.preparation import PreparationRecipe, read_tokenizer, recipes
+from retort.data.prepare_progress import show_progress
+from retort.data.store_writer import Written, write_store
+
+REPORT = "report.html"
+VALIDATION = "validation.json"
+_CHARACTERS_WORTH_WORKERS = 100_000_000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepare one recipe's documents, or list the recipes that have names."""
+    options = _parser().parse_args(arguments)
+    if options.list:
+        print("\n".join(recipe_names(recipes())))
+        return 0
+    if options.config is None or options.out is None:
+        raise UserError("give --config FILE_OR_NAME and --out DIR, or --list to see the recipes")
+    invocation = Invocation.from_environment()
+    here = invocation.working_directory
+    source = find_recipe(recipes(), options.config, here)
+    recipe: Recipe[PreparationRecipe] = load_recipe(PreparationRecipe, source, options.set, here)
+    print(f"# recipe {recipe.name}, resolved\n{to_yaml(recipe.config)}", file=sys.stderr)
+    out = invocation.resolve(options.out)
+    start = time.monotonic()
+    corpus, written = prepare(recipe, out, workers=options.workers)
+    _say(corpus, written, time.monotonic() - start, out)
+    if options.json:
+        print(json.dumps(_as_json(written, out)))
+    else:
+        print(seal_line(written.sealed))
+    return 0
+
+
+def prepare(
+    recipe: Recipe[PreparationRecipe], out: Path, *, workers: int | None
+) -> tuple[Corpus, Written]:
+    """Survey the documents, tokenise those that stay, and seal store and report at `out`.
+
+    Args:
+        workers: processes that tokenise; None: as many as there are cores, or one where starting
+            them would take longer than the work.
+
+    Nothing is written before the survey has found the documents usable. A store that is at `out`
+    already gives the shards that have not changed.
+
+    Raises:
+        UserError: the documents, the tokenizer or `out` are not usable; nothing is sealed.
+    """
+    config = recipe.config
+    tokenizer = read_tokenizer(config.tokenizer)
+    corpus = survey(config.data)
+    settings = seal_settings(config.data)
+    validation = corpus.validation
+    report = render(recipe.name, corpus)
+    total = validation.train + validation.held_out
+    with show_progress(total) as progress:
+        written = write_store(
+            out,
+            corpus.documents(),
+            tokenizer=tokenizer,
+            labels=corpus.labels,
+            inputs={"source": corpus.digest},
+            config={"data": settings},
+            workers=workers or _fitting_workers(validation.characters.total),
+            progress=progress,
+            extra=lambda: {VALIDATION: validation.to_json(), REPORT: report.encode("utf-8")},
+        )
+    return corpus, written
+
+
+def _fitting_workers(characters: int) -> int:
+    return os.cpu_count() or 1 if characters >= _CHARACTERS_WORTH_WORKERS else 1
+
+
+def _say(corpus: Corpus, written: Written, seconds: float, out: Path) -> None:
+    found = corpus.validation
+    removed = found.empty + found.duplicates + found.ambiguous + found.near_removed
+    print(
+        f"\n{found.documents:,} documents read, {removed:,} removed, {found.train:,} to learn from, "
+        f"{found.held_out:,} held out\n"
+        f"{written.tokens:,} tokens; {written.tokenised:,} documents tokenised, "
+        f"{written.reused:,} reused; {seconds:.1f} s",
+        file=sys.stderr,
+    )
+    for warning in found.warnings:
+        print(f"look at this: {warning}", file=sys.stderr)
+    shown = shlex.quote(str(out))
+    print(
+        f"report: {out / REPORT}\nnext:\n  ./tools/bazel run //data:inspect -- {shown}",
+        file=sys.stderr,
+    )
+
+
+def _as_json(written: Written, out: Path) -> dict[str, object]:
+    return {
+        "seal": written.sealed.seal,
+        "path": str(written.sealed.path),
+        "report": str(out / REPORT),
+        "documents": written.documents,
+        "tokens": written.tokens,
+        "tokenised": written.tokenised,
+        "reused": written.reused,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prepare", description="Turn raw text into a sealed token store."
+    )
+    parser.add_argument(
+        "--config", metavar="FILE_OR_NAME", help="a data recipe's file, or its name"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override one key of the recipe, such as data.held_out=0.1; may be repeated",
+    )
+    parser.add_argument("--out", metavar="DIR", help="the token store, made or brought up to date")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="processes that tokenise (one a core for a large corpus, else one); the seal is the same",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    parser.add_argument("--list", action="store_true", help="print the names of the recipes")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,230 @@
+"""What is known of a corpus before it is used: counts, labels, lengths, copies, encodings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retort.core.digest import canonical_json
+from retort.core.errors import DataError
+from retort.data.config import NotUtf8
+from retort.data.documents import Part, labels_of
+from retort.data.encoding import Place
+from retort.data.ledger import AMBIGUOUS, DUPLICATE, EMPTY, HELD_OUT, NEAR, TRAIN, Ledger
+from retort.data.near_duplicates import NearDuplicates
+
+_BINS = 40
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_IMBALANCE = 10
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a document is in the source.
+
+    Attributes:
+        files: how many there are; 0 where the source is a hub's.
+        text, label: names of columns or keys; None where the format has none.
+    """
+
+    source: str
+    files: int
+    text: str | None
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """Documents that are not UTF-8, what was done with them, and where the first of them are."""
+
+    policy: NotUtf8
+    not_utf8: int
+    dropped: int
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Documents of one label that stay."""
+
+    label: str
+    train: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the documents that stay are.
+
+    Attributes:
+        quantiles: by their share: `0.5` is the median. Each is the length of some document.
+        edges: of the bins, each about the same factor from the next; one more than counts.
+        counts: documents in each bin, its lower edge included, its upper one not.
+    """
+
+    total: int
+    mean: float
+    minimum: int
+    maximum: int
+    quantiles: Mapping[str, int]
+    edges: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The result of looking at a corpus.
+
+    Attributes:
+        documents: as the source gave them; the next five were removed.
+        crossing: texts in both parts of a source that has its own; their copies to learn from are
+            among the duplicates removed.
+        near_duplicates: None where the recipe says not to look.
+        warnings: what a person should look at.
+    """
+
+    schema: Schema
+    encodings: Encodings
+    documents: int
+    empty: int
+    duplicates: int
+    ambiguous: int
+    near_removed: int
+    train: int
+    held_out: int
+    crossing: int
+    labels: tuple[LabelCounts, ...]
+    characters: Lengths
+    words: Lengths
+    near_duplicates: NearDuplicates | None
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: equal results are equal bytes."""
+        return canonical_json(asdict(self))
+
+
+def validate(
+    schema: Schema,
+    ledger: Ledger,
+    verdicts: NDArray[np.uint8],
+    *,
+    crossing: int,
+    encodings: Encodings,
+    near: NearDuplicates | None,
+) -> Validation:
+    """Put the figures of a corpus together.
+
+    Raises:
+        DataError: nothing stays, a part is empty, or the labels cannot be learned from.
+    """
+    counts = {verdict: int((verdicts == verdict).sum()) for verdict in range(HELD_OUT + 1)}
+    for verdict, part in ((TRAIN, "train"), (HELD_OUT, "held_out")):
+        if counts[verdict] == 0:
+            raise DataError(
+                f"no document falls in the {part} part, of {len(ledger)} that the source has; "
+                "give more documents or change data.held_out"
+            )
+    stays = (verdicts == TRAIN) | (verdicts == HELD_OUT)
+    labels = _labels(ledger, verdicts)
+    words = measure_lengths(ledger.column("words")[stays])
+    return Validation(
+        schema=schema,
+        encodings=encodings,
+        documents=len(ledger),
+        empty=counts[EMPTY],
+        duplicates=counts[DUPLICATE],
+        ambiguous=counts[AMBIGUOUS],
+        near_removed=counts[NEAR],
+        train=counts[TRAIN],
+        held_out=counts[HELD_OUT],
+        crossing=crossing,
+        labels=labels,
+        characters=measure_lengths(ledger.column("characters")[stays]),
+        words=words,
+        near_duplicates=near,
+        warnings=tuple(_warnings(counts, crossing, labels, encodings, near)),
+    )
+
+
+def measure_lengths(lengths: NDArray[np.uint32]) -> Lengths:
+    """Figures of the lengths of at least one document, none of them 0."""
+    ordered = np.sort(lengths)
+    low, high = int(ordered[0]), int(ordered[-1])
+    edges = np.unique(np.geomspace(low, high + 1, _BINS + 1).round().astype(np.int64))
+    edges[0], edges[-1] = low, high + 1
+    counts, _ = np.histogram(ordered, bins=edges)
+    total = int(ordered.sum(dtype=np.uint64))
+    last = len(ordered) - 1
+    return Lengths(
+        total=total,
+        mean=total / len(ordered),
+        minimum=low,
+        maximum=high,
+        quantiles={str(share): int(ordered[int(share * last)]) for share in _QUANTILES},
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts.tolist()),
+    )
+
+
+def _labels(ledger: Ledger, verdicts: NDArray[np.uint8]) -> tuple[LabelCounts, ...]:
+    """Counts of each label, sorted; none where documents have no labels."""
+    if ledger.labels == [None]:
+        return ()
+    numbers = ledger.column("label")
+    size = len(ledger.labels)
+    counts = {
+        part: np.bincount(numbers[verdicts == verdict], minlength=size).tolist()
+        for part, verdict in (("train", TRAIN), ("held_out", HELD_OUT))
+    }
+    found: dict[Part, set[str | None]] = {
+        "train": {
+            name for name, count in zip(ledger.labels, counts["train"], strict=True) if count
+        },
+        "held_out": {
+            name for name, count in zip(ledger.labels, counts["held_out"], strict=True) if count
+        },
+    }
+    places = {label: place for place, label in enumerate(ledger.labels)}
+    return tuple(
+        LabelCounts(label, counts["train"][places[label]], counts["held_out"][places[label]])
+        for label in labels_of(found)
+    )
+
+
+def _warnings(
+    counts: Mapping[int, int],
+    crossing: int,
+    labels: Sequence[LabelCounts],
+    encodings: Encodings,
+    near: NearDuplicates | None,
+) -> list[str]:
+    warnings = []
+    if crossing:
+        warnings.append(
+            f"{crossing:,} texts are in both parts of the source; the copies to learn from "
+            "were removed"
+        )
+    if near is not None and near.leaking > near.removed:
+        warnings.append(
+            f"{near.leaking:,} documents to learn from are nearly the same as one held out; "
+            "data.near_duplicates.action can remove them"
+        )
+    if near is not None and near.compared < counts[TRAIN] + counts[HELD_OUT] + counts[NEAR]:
+        warnings.append(
+            f"only {near.compared:,} documents were compared for near-duplicates; "
+            "data.near_duplicates.documents allows more"
+        )
+    if labels:
+        sizes = sorted((one.train + one.held_out, one.label) for one in labels)
+        (least, rare), (most, common) = sizes[0], sizes[-1]
+        if most > _IMBALANCE * least:
+            warnings.append(f"label {common!r} has {most:,} documents and label {rare!r} {least:,}")
+    if counts[AMBIGUOUS]:
+        warnings.append(
+            f"{counts[AMBIGUOUS]:,} documents have a text that stands under several labels"
+        )
+    if encodings.dropped:
+        warnings.append(f"{encodings.dropped:,} documents that are not UTF-8 were left out")
+    return warnings

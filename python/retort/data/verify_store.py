@@ -1,0 +1,24 @@
+"""Check every digest of a token store, and that its files are what it says.
+
+python -m retort.data.verify_store DIR
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from retort.core.cli import Invocation, run, seal_line
+from retort.data.store import TokenStore
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Verify one store; the line on standard output is its seal."""
+    parser = argparse.ArgumentParser(prog="verify", description="Verify a token store.")
+    parser.add_argument("store", metavar="DIR", help="a token store")
+    options = parser.parse_args(arguments)
+    store = TokenStore.open(Invocation.from_environment().resolve(options.store))
+    print(seal_line(store.sealed))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,160 @@
+"""A corpus in two passes: what stays, in source order, with its part; and what was found out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retort.core.errors import DataError
+from retort.data.config import CorpusConfig, DataConfig
+from retort.data.corpus import Corpus, survey
+from retort.data.dataset import prepare_dataset
+from tests.tiny import write_documents
+
+WORDS = "the goalkeeper saved a late penalty and the visitors took all three points home again"
+
+
+def near(number: int) -> str:
+    """One of a family of texts that are nearly the same."""
+    return f"{WORDS} {WORDS} {WORDS} {WORDS} {WORDS} {number}"
+
+
+def write_jsonl(file: Path, rows: list[tuple[str, str]]) -> Path:
+    lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in rows]
+    file.write_text("".join(lines))
+    return file
+
+
+def config(file: Path, held_out: Path | None = None, **keys: Any) -> CorpusConfig:
+    files: dict[str, Any] = {"paths": [str(file)], "label": "label"}
+    if held_out is not None:
+        files["held_out_paths"] = [str(held_out)]
+    return CorpusConfig.model_validate(
+        {"source": "jsonl", "files": files, "near_duplicates": {}, **keys}
+    )
+
+
+def rows(count: int, first: int = 0) -> list[tuple[str, str]]:
+    return [(f"text {number} {number * 7}", "ab"[number % 2]) for number in range(first, count)]
+
+
+def seen(corpus: Corpus) -> dict[str, str | None]:
+    return {one.text: one.part for one in corpus.documents()}
+
+
+def test_two_passes_give_what_is_prepared_in_memory(tmp_path: Path) -> None:
+    documents = write_documents(tmp_path / "documents", count=60)
+    (documents / "tech" / "copy.txt").write_bytes((documents / "tech" / "000.txt").read_bytes())
+    (documents / "tech" / "empty.txt").write_bytes(b" \n")
+    corpus = survey(CorpusConfig(source="directory", directory=documents))
+    settings = DataConfig(source="directory", directory=documents, max_tokens=8)
+    prepared = prepare_dataset(settings, tmp_path / "dataset")
+    found = list(corpus.documents())
+    for part in ("train", "held_out"):
+        side = {(one.text, one.label) for one in found if one.part == part}
+        assert side == {(one.text, one.label) for one in getattr(prepared, part)}
+    assert corpus.labels == prepared.labels
+    assert len(found) == len(prepared.train) + len(prepared.held_out)
+    facts, known = corpus.validation, prepared.facts
+    assert (facts.documents, facts.duplicates, facts.empty) == (122, known.duplicates, 1)
+
+
+def test_documents_keep_the_order_of_the_source(tmp_path: Path) -> None:
+    given = rows(100)
+    corpus = survey(config(write_jsonl(tmp_path / "x", [*given[:50], *given])))
+    assert [one.text for one in corpus.documents()] == [text for text, _ in given]
+    assert corpus.validation.duplicates == 50
+
+
+def test_appended_documents_never_move_another(tmp_path: Path) -> None:
+    before = survey(config(write_jsonl(tmp_path / "x", rows(200))))
+    kept = seen(before)
+    after = survey(config(write_jsonl(tmp_path / "x", rows(300))))
+    assert kept.items() <= seen(after).items()
+    assert before.digest != after.digest
+
+
+def test_the_digest_follows_the_documents_and_not_their_place(tmp_path: Path) -> None:
+    first = survey(config(write_jsonl(tmp_path / "x", rows(50))))
+    second = survey(config(write_jsonl(tmp_path / "y", rows(50))))
+    assert first.digest == second.digest
+    assert first.validation.to_json() == second.validation.to_json()
+    swapped = [(text, {"a": "b", "b": "a"}[label]) for text, label in rows(50)]
+    assert survey(config(write_jsonl(tmp_path / "z", swapped))).digest != first.digest
+
+
+def test_texts_in_both_parts_of_a_source_stay_in_its_test_set(tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "train", rows(40))
+    test = write_jsonl(tmp_path / "test", rows(44, first=38))
+    corpus = survey(config(train, test))
+    facts = corpus.validation
+    assert (facts.train, facts.held_out, facts.crossing, facts.duplicates) == (38, 6, 2, 2)
+    assert any("2 texts are in both parts" in warning for warning in facts.warnings)
+    parts = seen(corpus)
+    assert [part for text, part in parts.items() if text.startswith(("text 38", "text 39"))] == [
+        "held_out",
+        "held_out",
+    ]
+
+
+@pytest.mark.parametrize("action", ["report", "error", "remove", "ignore"])
+def test_near_duplicates_across_the_split_are_treated_as_the_recipe_says(
+    tmp_path: Path, action: str
+) -> None:
+    train = write_jsonl(tmp_path / "train", [*rows(40), (near(1), "a"), (near(2), "a")])
+    test = write_jsonl(tmp_path / "test", [*rows(60, first=50), (near(3), "a")])
+    settings = config(train, test, near_duplicates={"action": action})
+    if action == "error":
+        with pytest.raises(DataError, match=r"2 documents to learn from are nearly the same.*'the"):
+            survey(settings)
+        return
+    corpus = survey(settings)
+    facts = corpus.validation
+    removed = 2 if action == "remove" else 0
+    assert (facts.train, facts.held_out, facts.near_removed) == (42 - removed, 11, removed)
+    assert len(seen(corpus)) == 53 - removed
+    assert near(3) in seen(corpus)
+    if action == "ignore":
+        assert facts.near_duplicates is None
+        return
+    assert facts.near_duplicates is not None
+    assert (facts.near_duplicates.leaking, facts.near_duplicates.removed) == (2, removed)
+    assert any("nearly the same" in one for one in facts.warnings) == (action == "report")
+
+
+def test_a_source_that_changes_between_the_passes_is_refused(tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "x", rows(50))
+    for other in (rows(51), rows(49), [*rows(49), ("another", "b")]):
+        corpus = survey(config(write_jsonl(file, rows(50))))
+        write_jsonl(file, other)
+        with pytest.raises(DataError, match="the source has changed since it was first read"):
+            list(corpus.documents())
+
+
+def test_a_corpus_without_labels_has_none(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("".join(f"line {number}\n" for number in range(100)))
+    corpus = survey(
+        CorpusConfig.model_validate(
+            {"source": "text", "files": {"paths": [str(tmp_path / "x.txt")]}}
+        )
+    )
+    assert (corpus.labels, corpus.validation.labels) == ((), ())
+    assert {one.label for one in corpus.documents()} == {None}
+    assert set(seen(corpus).values()) == {"train", "held_out"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([("x", "a"), (" ", "b")], "no document falls in the (train|held_out) part, of 2"),
+        ([(str(number), "a") for number in range(50)], "two labels or more are needed"),
+        ([*rows(50), ("one", "lonely")], "no document of label 'lonely' falls in the"),
+        ([(" ", "a")], "no document falls in the train part, of 1"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused(
+    tmp_path: Path, given: list[tuple[str, str]], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        survey(config(write_jsonl(tmp_path / "x", given)))
