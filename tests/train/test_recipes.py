@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from retort.core.config import load_recipe, recipe_names, to_yaml
+from retort.core.digest import canonical_json
 from retort.core.errors import ConfigError
-from retort.train.recipe import TrainingRecipe, recipes
+from retort.train.recipe import TrainingRecipe, recipes, sealed_configuration
 
 NAMES = recipe_names(recipes())
 
@@ -46,3 +47,20 @@ def test_a_wrong_value_is_refused_by_its_key(override: str, message: str) -> Non
         load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [override], Path())
     assert message in str(error.value)
     assert override in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ["data.source=directory", "data.directory=texts"],
+        ["data.source=csv", "data.files.paths=[one.csv]", "data.files.held_out_paths=[two.csv]"],
+    ],
+    ids=["directory", "files"],
+)
+def test_where_files_lie_stays_out_of_the_seal(source: list[str], tmp_path: Path) -> None:
+    config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", source, tmp_path).config
+    assert str(tmp_path) in to_yaml(config)
+    sealed = canonical_json(sealed_configuration(config)).decode()
+    assert str(tmp_path) not in sealed
+    assert '"max_tokens":64' in sealed
+    assert '"lr":0.0003' in sealed

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from retort.core.config import Frozen
-from retort.data.config import DataConfig
+from retort.core.config import Frozen, for_seal
+from retort.core.digest import JSON
+from retort.data.config import DataConfig, seal_settings
 from retort.models.config import ModelConfig
 
 
@@ -56,6 +57,12 @@ class TrainingRecipe(Frozen):
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def sealed_configuration(recipe: TrainingRecipe) -> dict[str, JSON]:
+    """What a checkpoint's seal holds of its recipe: all but where the files lie."""
+    data = {**seal_settings(recipe.data), "max_tokens": recipe.data.max_tokens}
+    return {**for_seal(recipe), "data": data}
 
 
 def recipes() -> Traversable:

@@ -27,7 +27,7 @@ import torch
 from transformers import PreTrainedModel
 
 from retort.core.atomic import replacing, sync_path
-from retort.core.config import Recipe, for_seal, to_yaml
+from retort.core.config import Recipe, to_yaml
 from retort.core.errors import StorageError, VerificationError
 from retort.core.seal import Sealed
 from retort.data.dataset import DocumentSet, prepare_dataset
@@ -42,7 +42,7 @@ from retort.models.weights import TOKENIZER, build_classifier, find_weights
 from retort.train.host import host_facts
 from retort.train.loop import Step, train
 from retort.train.progress import show_progress
-from retort.train.recipe import TrainingRecipe
+from retort.train.recipe import TrainingRecipe, sealed_configuration
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _run(recipe: Recipe[TrainingRecipe], directory: Path) -> RunResult:
         labels=documents.labels,
         threads=config.train.threads,
         inputs=material.inputs,
-        config=for_seal(config),
+        config=sealed_configuration(config),
     )
     _log.info("sealed the checkpoint; a fresh process verifies it")
     metrics, failure = _verify(directory, config.evaluate.min_accuracy)
