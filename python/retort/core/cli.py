@@ -1,5 +1,6 @@
 """What every command shares: where it was typed, how it ends, and its last line."""
 
+import argparse
 import logging
 import os
 import signal
@@ -73,6 +74,14 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
 def seal_line(sealed: Sealed) -> str:
     """The last line on standard output of every command that seals or verifies."""
     return f"seal {sealed.seal} {sealed.path}"
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, as the type of an argument."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:

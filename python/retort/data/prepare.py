@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from retort.core.cli import Invocation, run, seal_line
+from retort.core.cli import Invocation, positive, run, seal_line
 from retort.core.config import Recipe, find_recipe, load_recipe, recipe_names, to_yaml
 from retort.core.errors import UserError
 from retort.data.config import seal_settings
@@ -140,20 +140,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="DIR", help="the token store, made or brought up to date")
     parser.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="processes that tokenise (one a core for a large corpus, else one); the seal is the same",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--list", action="store_true", help="print the names of the recipes")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from retort.core.cli import Invocation, run
+from retort.core.cli import Invocation, positive, run
 from retort.core.errors import RetortError
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
@@ -83,21 +83,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--queue",
-        type=_positive,
+        type=positive,
         default=64,
         metavar="N",
         help="requests that may wait for the model before others are refused (%(default)s)",
     )
     parser.add_argument(
         "--max-body",
-        type=_positive,
+        type=positive,
         default=65536,
         metavar="BYTES",
         help="largest body of a request (%(default)s)",
     )
     parser.add_argument(
         "--drain-seconds",
-        type=_positive,
+        type=positive,
         default=25,
         metavar="S",
         help="how long requests may take to finish after SIGTERM or Ctrl-C (%(default)s)",
@@ -110,13 +110,6 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{port} is not a port: 0 to 65535")
     return port
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
 
 
 if __name__ == "__main__":
