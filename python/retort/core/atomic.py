@@ -28,7 +28,7 @@ _DISK_ERRORS = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
 def replacing(target: Path, check_replaceable: Callable[[Path], None]) -> Iterator[Path]:
     """Yield a new empty directory; when the block ends without an error, it becomes `target`.
 
-    Files must be complete and synced by then (see `sync_file`); this function syncs directories.
+    Files must be complete and synced by then (see `sync_path`); this function syncs directories.
     At every moment `target` is its old self or its new one, also after a power cut. Two writers
     of one target both succeed, one after the other.
 

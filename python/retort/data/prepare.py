@@ -56,13 +56,12 @@ def prepare(
 ) -> tuple[Corpus, Written]:
     """Survey the documents, tokenise those that stay, and seal store and report at `out`.
 
-    Args:
-        workers: processes that tokenise; None: as many as there are cores, or one where starting
-            them would take longer than the work.
-
     Nothing is written before the survey has found the documents usable. A store that is at `out`
     already gives the shards that have not changed.
 
+    Args:
+        workers: processes that tokenise; None: as many as there are cores, or one where starting
+            them would take longer than the work.
     Raises:
         UserError: the documents, the tokenizer or `out` are not usable; nothing is sealed.
     """
