@@ -214,7 +214,28 @@ def test_an_attribute_that_the_real_rule_lacks_is_found(upstream: dict[str, Any]
     assert bad == ["BUILD.bazel:2: py_test has no attribute sources"]
 
 
-# --- labels of packages
+# --- labels of packages and repositories
+
+
+def _unknown_repositories(source: syntax.Source, known: set[str]) -> Iterator[str]:
+    for text in syntax.strings(source.tree.statements):
+        if (match := re.match(r"@([A-Za-z0-9_]+)//", text)) and match[1] not in known:
+            yield f"{source.path}: {text}: MODULE.bazel knows no such repository"
+
+
+def test_repositories_that_shared_files_name_are_known_to_newer_engines(
+    shared: dict[str, syntax.Source], module: module_file.ModuleFile
+) -> None:
+    known = module.known_repositories()
+    assert {"pypi", "pypi_dev", "rules_python", "vader_sentiment_source"} <= known
+    found = [bad for source in shared.values() for bad in _unknown_repositories(source, known)]
+    assert found == []
+
+
+def test_a_repository_that_newer_engines_lack_is_found(module: module_file.ModuleFile) -> None:
+    build = _source('filegroup(name = "a", srcs = ["@pypi//torch", "@python_interpreter//:x"])')
+    (found,) = _unknown_repositories(build, module.known_repositories())
+    assert "@python_interpreter//:x" in found
 
 
 def _bad_hub_labels(source: syntax.Source) -> Iterator[str]:

@@ -170,6 +170,47 @@ def _workspace_locks(workspace: syntax.Source) -> dict[str, str]:
     raise AssertionError("WORKSPACE calls no lock_repository")
 
 
+def test_source_archives_are_the_same_in_both_engines(
+    sources: dict[str, syntax.Source], module: module_file.ModuleFile
+) -> None:
+    """Only who runs pip differs. What is fetched stands in the file that both name."""
+    label = "//third_party/source_archives:source_archive.bzl"
+    newer = {
+        rule.arguments["name"]: dict(rule.arguments) for rule in module.rules if rule.file == label
+    }
+    airgap = {
+        syntax.text_of(syntax.keyword(call, "name")): {
+            key: syntax.text_of(syntax.keyword(call, key)) for key in syntax.keywords(call)
+        }
+        for call in syntax.calls(sources["WORKSPACE"])
+        if syntax.dotted(call.fn) == "source_archive"
+    }
+    assert newer
+    assert {found.pop("python") for found in newer.values()} == {"@python_3_11_host//:python"}
+    assert {found.pop("python") for found in airgap.values()} == {
+        "@python_interpreter//:bin/python3"
+    }
+    assert newer == airgap
+
+
+def test_repositories_of_rules_are_given_attributes_that_the_rules_have(
+    root: Path, module: module_file.ModuleFile
+) -> None:
+    world = World({"retort": root})
+    for rule in module.rules:
+        found = world.evaluate("retort", rule.file).globals[rule.name]
+        assert isinstance(found, Recorded)
+        assert set(found.keys_of("attrs")) | {"name"} == set(rule.arguments)
+
+
+def test_the_interpreter_that_repository_rules_run_is_that_of_the_toolchain(
+    module: module_file.ModuleFile,
+) -> None:
+    (toolchain,) = module.tagged("python", "toolchain")
+    host = f"python_{toolchain['python_version'].replace('.', '_')}_host"
+    assert module.repositories["python"] == [host]
+
+
 def _string_flag_values(build: syntax.Source, name: str) -> set[str]:
     for call in syntax.calls(build):
         if syntax.text_of(syntax.keyword(call, "name")) == name:

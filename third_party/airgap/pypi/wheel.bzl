@@ -4,7 +4,7 @@ def _wheel_repository_impl(rctx):
     python = str(rctx.path(Label("@python_interpreter//:bin/python3")).realpath)
     command = [
         python,
-        "-I",
+        "-IB",
         str(rctx.path(Label("@retort//third_party/airgap/pypi:wheel.py"))),
         "--distribution=" + rctx.attr.distribution,
         "--version=" + rctx.attr.version,
@@ -13,6 +13,7 @@ def _wheel_repository_impl(rctx):
     ]
     command += ["--hash=" + digest for digest in rctx.attr.hashes]
     command += ["--build-path=%s/site-packages" % rctx.path(label).dirname for label in rctx.attr.build_path]
+    rctx.path(Label("@retort//third_party/requirements:pip.py"))  # wheel.py imports it: a change of it counts
     rctx.report_progress("fetching %s %s" % (rctx.attr.distribution, rctx.attr.version))
     done = rctx.execute(command, timeout = 3600, quiet = False)
     if done.return_code:

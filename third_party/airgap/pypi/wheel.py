@@ -13,10 +13,12 @@ import pathlib
 import py_compile
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 import zipfile
+
+sys.path.append(str(pathlib.Path(__file__).parents[3]))
+from third_party.requirements import pip
 
 # A file of one of these names inside a wheel would end the directory's Bazel package.
 _BAZEL_FILES = {
@@ -44,44 +46,29 @@ def _store() -> pathlib.Path:
     )
 
 
-def _pip(arguments: list[str], environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(
-            f"{done.stdout}\npip failed. It looks where this machine's pip configuration says: see `pip config list`"
-        )
-
-
 def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     """Returns the wheel, downloaded or built. Its digest was checked by pip against the lock."""
-    pin = f"{options.distribution}=={options.version}"
-    requirement = folder / "requirement.txt"
-    requirement.write_text(" ".join([pin, *(f"--hash={digest}" for digest in options.hash)]) + "\n")
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
-    }
     wheels = folder / "wheels"
-    common = ["--no-deps", "--require-hashes", f"--requirement={requirement}"]
-    print(f"retort: fetching {pin}", file=sys.stderr, flush=True)
+    environment = {}
     if options.build_path:
-        environment["PYTHONPATH"] = os.pathsep.join(options.build_path)
         # A build must not find the checkout around it, nor a clock.
-        environment |= {
+        environment = {
             "GIT_DIR": os.devnull,
+            "PYTHONPATH": os.pathsep.join(options.build_path),
             "SOURCE_DATE_EPOCH": "315532800",
             "TMPDIR": str(folder),
         }
-        _pip(["wheel", "--no-build-isolation", f"--wheel-dir={wheels}", *common], environment)
+        arguments = ["wheel", "--no-build-isolation", f"--wheel-dir={wheels}"]
     else:
-        _pip(["download", "--only-binary=:all:", f"--dest={wheels}", *common], environment)
+        arguments = ["download", "--only-binary=:all:", f"--dest={wheels}"]
+    pip.fetch(
+        options.distribution,
+        options.version,
+        options.hash,
+        arguments=arguments,
+        folder=folder,
+        environment=environment,
+    )
     (wheel,) = wheels.iterdir()
     return wheel
 
@@ -169,8 +156,10 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=pathlib.Path)
     options = parser.parse_args()
     os.umask(0o022)
-    # What the layout depends on: the pin, the interpreter whose bytecode it holds, what it is built with, this file.
-    key = hashlib.sha256(options.interpreter.read_bytes() + pathlib.Path(__file__).read_bytes())
+    # What the layout depends on: the pin, the interpreter whose bytecode it holds, what it is built with, this code.
+    key = hashlib.sha256(options.interpreter.read_bytes())
+    for code in (__file__, pip.__file__):
+        key.update(pathlib.Path(code).read_bytes())
     key.update("\0".join([options.version, *sorted(options.hash)]).encode())
     for path in options.build_path:
         key.update((pathlib.Path(path).parent / "wheel.json").read_bytes())

@@ -23,6 +23,15 @@ class Tag:
     arguments: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One repository that a rule of `use_repo_rule` makes: the rule's file and name, its arguments."""
+
+    file: str
+    name: str
+    arguments: dict[str, Any]
+
+
 @dataclasses.dataclass
 class ModuleFile:
     """What a MODULE.bazel file says."""
@@ -30,7 +39,12 @@ class ModuleFile:
     deps: dict[str, str] = dataclasses.field(default_factory=dict)
     tags: list[Tag] = dataclasses.field(default_factory=list)
     repositories: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    rules: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    rules: list[Rule] = dataclasses.field(default_factory=list)
+
+    def known_repositories(self) -> set[str]:
+        """The names by which this module's files know other repositories."""
+        used = {name for names in self.repositories.values() for name in names}
+        return set(self.deps) | used | {rule.arguments["name"] for rule in self.rules}
 
     def tagged(self, extension: str, name: str) -> list[dict[str, Any]]:
         """The arguments of each `extension.name(...)`."""
@@ -87,8 +101,11 @@ def evaluate(source: Source) -> ModuleFile:
         found.repositories.setdefault(extension.name, []).extend([*names, *renamed.values()])
 
     def use_repo_rule(repo_rule_bzl_file: str, repo_rule_name: str) -> BuiltinFunction:
-        found.rules.append((repo_rule_bzl_file, repo_rule_name))
-        return BuiltinFunction(name=repo_rule_name, impl=lambda *, name, **_: None)
+        def record(**arguments: Any) -> None:
+            plain = {name: from_value(value) for name, value in arguments.items()}
+            found.rules.append(Rule(repo_rule_bzl_file, repo_rule_name, plain))
+
+        return BuiltinFunction(name=repo_rule_name, impl=record)
 
     def module(
         name: str = "", version: str = "", compatibility_level: int = 0, repo_name: str = ""
