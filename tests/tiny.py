@@ -59,7 +59,12 @@ def write_weights(root: Path) -> Path:
 def write_recipe(file: Path, documents: Path, weights: Path) -> Path:
     """Write a recipe that trains the tiny classifier on the tiny documents."""
     recipe = {
-        "data": {"source": "directory", "directory": str(documents), "max_tokens": 16},
+        "data": {
+            "source": "directory",
+            "directory": str(documents),
+            "held_out": 0.2,
+            "max_tokens": 16,
+        },
         "model": {"weights": {"directory": str(weights)}},
         "optimizer": {"lr": 1e-2},
         "train": {"steps": 12, "batch": 4, "threads": 1},

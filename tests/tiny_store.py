@@ -1,6 +1,7 @@
 """Documents and tokenizers for token stores: real, tiny, and without a file."""
 
 import importlib.util
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,11 @@ from tokenizers import (
     trainers,
 )
 
+from retort.data.config import CorpusConfig
 from retort.data.documents import Document, Part
+from retort.data.engines import LocalEngine
+from retort.data.shards import ShardSizes
+from retort.data.store_writer import Written, write_store
 
 LABELS = ("sport", "tech")
 WORDS = ("the", "match", "goal", "team", "chip", "server", "new", "said", "on", "monday", "league")
@@ -31,6 +36,51 @@ def documents(count: int, first: int = 0, words: int = 40) -> list[Document]:
         part: Part = "held_out" if chance.random() < 0.1 else "train"
         made.append(Document(f"{text}, {number}.", LABELS[chance.randrange(2)], part))
     return made
+
+
+def write_corpus(root: Path, given: Sequence[Document], files: int = 1) -> CorpusConfig:
+    """Write documents as JSONL, those of each part to files of its own, and say how to read them.
+
+    Args:
+        files: of each part; each of them is a piece of the source at least.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    paths: dict[str, list[str]] = {"train": [], "held_out": []}
+    for part, found in paths.items():
+        lines = [
+            json.dumps({"text": one.text, "label": one.label}) + "\n"
+            for one in given
+            if one.part == part
+        ]
+        for number in range(files):
+            file = root / f"{part}-{number:03}.jsonl"
+            start, end = (len(lines) * place // files for place in (number, number + 1))
+            file.write_text("".join(lines[start:end]), encoding="utf-8")
+            found.append(str(file))
+    label = None if all(one.label is None for one in given) else "label"
+    settings = {"paths": paths["train"], "held_out_paths": paths["held_out"], "label": label}
+    return CorpusConfig.model_validate(
+        {"source": "jsonl", "files": settings, "near_duplicates": {"action": "ignore"}}
+    )
+
+
+def write_tiny_store(
+    target: Path,
+    given: Sequence[Document],
+    *,
+    tokenizer: bytes | None = None,
+    sizes: ShardSizes | None = None,
+    workers: int = 1,
+    files: int = 1,
+) -> Written:
+    """Write a store of documents; the files that they come from stay in `<target>-corpus`."""
+    return write_store(
+        target,
+        write_corpus(target.with_name(f"{target.name}-corpus"), given, files),
+        tokenizer or bert_tokenizer(),
+        engine=LocalEngine(workers),
+        sizes=sizes,
+    )
 
 
 def bert_tokenizer(

@@ -1,4 +1,4 @@
-"""A corpus in two passes: what stays, in source order, with its part; and what was found out."""
+"""A corpus: what stays of it, in the order of the source, with its part; and what was found out."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from retort.core.errors import DataError
-from retort.data.config import CorpusConfig, DataConfig
+from retort.data.config import CorpusConfig
 from retort.data.corpus import Corpus, survey
-from retort.data.dataset import prepare_dataset
+from retort.data.documents import part_of
+from retort.data.encoding import Place
+from retort.data.pieces import cut
 from tests.tiny import write_documents
 
 WORDS = "the goalkeeper saved a late penalty and the visitors took all three points home again"
@@ -30,9 +32,7 @@ def config(file: Path, held_out: Path | None = None, **keys: Any) -> CorpusConfi
     files: dict[str, Any] = {"paths": [str(file)], "label": "label"}
     if held_out is not None:
         files["held_out_paths"] = [str(held_out)]
-    return CorpusConfig.model_validate(
-        {"source": "jsonl", "files": files, "near_duplicates": {}, **keys}
-    )
+    return CorpusConfig.model_validate({"source": "jsonl", "files": files, "held_out": 0.2, **keys})
 
 
 def rows(count: int, first: int = 0) -> list[tuple[str, str]]:
@@ -43,21 +43,17 @@ def seen(corpus: Corpus) -> dict[str, str | None]:
     return {one.text: one.part for one in corpus.documents()}
 
 
-def test_two_passes_give_what_is_prepared_in_memory(tmp_path: Path) -> None:
+def test_copies_and_empty_documents_go_and_the_rest_is_split(tmp_path: Path) -> None:
     documents = write_documents(tmp_path / "documents", count=60)
     (documents / "tech" / "copy.txt").write_bytes((documents / "tech" / "000.txt").read_bytes())
     (documents / "tech" / "empty.txt").write_bytes(b" \n")
-    corpus = survey(CorpusConfig(source="directory", directory=documents))
-    settings = DataConfig(source="directory", directory=documents, max_tokens=8)
-    prepared = prepare_dataset(settings, tmp_path / "dataset")
+    corpus = survey(CorpusConfig(source="directory", directory=documents, held_out=0.2))
     found = list(corpus.documents())
-    for part in ("train", "held_out"):
-        side = {(one.text, one.label) for one in found if one.part == part}
-        assert side == {(one.text, one.label) for one in getattr(prepared, part)}
-    assert corpus.labels == prepared.labels
-    assert len(found) == len(prepared.train) + len(prepared.held_out)
-    facts, known = corpus.validation, prepared.facts
-    assert (facts.documents, facts.duplicates, facts.empty) == (122, known.duplicates, 1)
+    assert all(one.part == part_of(one.digest, 0.2) for one in found)
+    assert corpus.labels == ("sport", "tech")
+    assert len({one.text for one in found}) == len(found) == 120
+    facts = corpus.validation
+    assert (facts.documents, facts.duplicates, facts.empty) == (122, 1, 1)
 
 
 def test_documents_keep_the_order_of_the_source(tmp_path: Path) -> None:
@@ -123,13 +119,33 @@ def test_near_duplicates_across_the_split_are_treated_as_the_recipe_says(
     assert any("nearly the same" in one for one in facts.warnings) == (action == "report")
 
 
-def test_a_source_that_changes_between_the_passes_is_refused(tmp_path: Path) -> None:
+def test_a_source_that_has_changed_since_is_refused(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "x", rows(50))
     for other in (rows(51), rows(49), [*rows(49), ("another", "b")]):
         corpus = survey(config(write_jsonl(file, rows(50))))
         write_jsonl(file, other)
         with pytest.raises(DataError, match="the source has changed since it was first read"):
             list(corpus.documents())
+
+
+def test_what_is_not_utf8_is_named_by_its_row_in_a_file_of_many_pieces(tmp_path: Path) -> None:
+    wrong = {1, 40_000, 120_000, 120_001, 199_999}
+    lines = [
+        b"%d %s %s" % (row, b"caf\xe9" if row in wrong else b"caf\xc3\xa9", b"x" * 90)
+        for row in range(1, 200_001)
+    ]
+    (tmp_path / "file").write_bytes(b"\n".join(lines))
+    paths = {"paths": [str(tmp_path / "file")]}
+    settings = CorpusConfig.model_validate(
+        {"source": "text", "files": paths, "near_duplicates": {"action": "ignore"}}
+    )
+    assert len(cut(settings)) == 3
+    found = survey(settings).validation.encodings
+    offsets = {row: sum(map(len, lines[: row - 1])) + row - 1 for row in wrong}
+    expected = [
+        Place("file", row, offsets[row] + lines[row - 1].index(b"\xe9")) for row in sorted(wrong)
+    ]
+    assert (found.not_utf8, list(found.places)) == (5, expected)
 
 
 def test_a_corpus_without_labels_has_none(tmp_path: Path) -> None:

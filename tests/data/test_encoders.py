@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from retort.core.errors import DataError
+from retort.data.encoded import Encoded
 from retort.data.encoders import Encoder, GigatokenEncoder, encoder_for, load_tokenizer, token_dtype
 from retort.data.wordpiece import WordPieceEncoder
 from tests.tiny_store import bbc_news, bert_tokenizer, byte_level_tokenizer, minilm_tokenizer
@@ -55,9 +56,10 @@ def expected(definition: bytes, texts: list[str]) -> list[list[int]]:
 
 
 def found(encoder: Encoder, texts: list[str]) -> list[list[int]]:
-    arrays = encoder.encode(texts)
-    assert {array.dtype for array in arrays} <= {encoder.dtype}
-    return [array.tolist() for array in arrays]
+    encoded = encoder.encode(texts)
+    assert encoded.ids.dtype == encoder.dtype
+    assert len(encoded.lengths) == len(texts)
+    return [ids.tolist() for ids in encoded.split()]
 
 
 @pytest.mark.parametrize("definition", BERTS, ids=range(len(BERTS)))
@@ -97,6 +99,16 @@ def test_texts_longer_than_a_segment_with_and_without_spaces() -> None:
     texts = [long, "x" + long.replace(" ", "\n"), "goal" * 300_000, long.replace(" ", "\x0b")]
     definition = bert_tokenizer()
     assert found(encoder_for(definition), texts) == expected(definition, texts)
+
+
+@given(st.lists(st.lists(st.integers(0, 65535), max_size=5), max_size=8))
+def test_a_boundary_follows_each_text(texts: list[list[int]]) -> None:
+    lengths = np.array([len(ids) for ids in texts], np.int64)
+    encoded = Encoded(np.array([number for ids in texts for number in ids], "<u2"), lengths)
+    assert [ids.tolist() for ids in encoded.split()] == texts
+    slots = encoded.with_boundaries(7)
+    assert slots.dtype == np.dtype("<u2")
+    assert slots.tolist() == [number for ids in texts for number in [*ids, 7]]
 
 
 def changed(definition: bytes, **changes: Any) -> bytes:
@@ -139,7 +151,7 @@ def test_numbers_stay_the_same_when_what_was_remembered_is_dropped() -> None:
 def test_truncation_and_padding_of_a_definition_do_not_reach_the_numbers() -> None:
     definition = minilm_tokenizer()
     assert json.loads(definition)["truncation"]["max_length"] == 128
-    assert [len(ids) for ids in encoder_for(definition).encode(["on " * 1000, "a"])] == [1000, 1]
+    assert encoder_for(definition).encode(["on " * 1000, "a"]).lengths.tolist() == [1000, 1]
 
 
 def test_the_type_of_the_numbers_holds_the_vocabulary() -> None:

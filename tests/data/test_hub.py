@@ -1,20 +1,27 @@
 """The hub over a real socket: files at a commit, then from the cache alone; and being offline."""
 
 import hashlib
+import random
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow  # type: ignore[import-untyped]
 import pytest
 from datasets import Dataset  # type: ignore[import-untyped]
+from pyarrow import parquet
 
 from retort.core.errors import HubUnavailable, StorageError
 from retort.data.hub import hub_files
 from retort.data.hub_datasets import stream
 
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
+NAMES = [f"data/{part}-00000-of-00001.parquet" for part in ("train", "test")]
 ROWS = {
     "train": [("Shares rise", 2), ("Cup won", 1), ("Chip sold", 3)],
     "test": [("Talks end", 0), ("Cup lost", 1)],
@@ -81,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def parquet(tmp_path: Path) -> dict[str, bytes]:
+def parquet_files(tmp_path: Path) -> dict[str, bytes]:
     files = {}
     for part, rows in ROWS.items():
         columns = {"text": [row[0] for row in rows], "label": [row[1] for row in rows]}
@@ -90,14 +97,35 @@ def parquet(tmp_path: Path) -> dict[str, bytes]:
     return files
 
 
-@pytest.fixture
-def hub(parquet: dict[str, bytes]) -> Iterator[_Hub]:
-    with _Hub(parquet) as server:
+_MEASURED = """
+import resource, sys
+from pathlib import Path
+from retort.data.hub_datasets import stream
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+documents = stream("ag_news", sys.argv[1], Path(sys.argv[2]))
+first = len(next(documents).text)
+before = peak()
+print(first + sum(len(one.text) for one in documents), peak() - before)
+"""
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[_Hub]:
+    with _Hub(files) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def hub(parquet_files: dict[str, bytes]) -> Iterator[_Hub]:
+    with serving(parquet_files) as server:
+        yield server
 
 
 def test_a_data_set_comes_from_the_hub_once_and_then_from_the_cache(
@@ -115,6 +143,29 @@ def test_a_data_set_comes_from_the_hub_once_and_then_from_the_cache(
     assert tuple(stream("ag_news", hub.endpoint, tmp_path / "cache")) == fetched
     with pytest.raises(HubUnavailable):
         tuple(stream("ag_news", hub.endpoint, tmp_path / "another cache"))
+
+
+def test_a_data_set_takes_no_memory_by_its_size(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    schema = pyarrow.schema([("text", pyarrow.string()), ("label", pyarrow.int64())])
+    with parquet.ParquetWriter(tmp_path / "large", schema, compression="none") as writer:
+        for _ in range(100):
+            texts = [chance.randbytes(500).hex() for _ in range(1000)]
+            table = pyarrow.table({"text": texts, "label": [1] * 1000}, schema)
+            writer.write_table(table)
+    content = (tmp_path / "large").read_bytes()
+    assert len(content) > 100 * 10**6
+    with serving(dict.fromkeys(NAMES, content)) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURED, server.endpoint, str(tmp_path / "cache")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    characters, growth = map(int, done.stdout.split())
+    assert characters == 2 * 100 * 10**6
+    assert growth < 40 * 10**6
 
 
 def test_a_half_filled_cache_is_not_taken_for_whole(hub: _Hub, tmp_path: Path) -> None:

@@ -5,15 +5,21 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retort.data.config import NearDuplicatesConfig
 from retort.data.documents import Part
+from retort.data.minhash import signatures
 from retort.data.near_duplicates import (
     NearDuplicates,
     Sample,
     bands_and_rows,
+    excerpt,
     find_near_duplicates,
+    position,
 )
 
 VOCABULARY = [f"word{number}" for number in range(5000)]
@@ -21,6 +27,10 @@ VOCABULARY = [f"word{number}" for number in range(5000)]
 
 def text(seed: int, length: int = 200) -> str:
     return " ".join(random.Random(seed).choices(VOCABULARY, k=length))
+
+
+def digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def changed(original: str, every: int) -> str:
@@ -35,9 +45,8 @@ def find(
     own: dict[int, Part] | None = None,
 ) -> tuple[NearDuplicates, frozenset[int]]:
     sample = Sample(config)
-    for number, one in enumerate(texts):
-        digest = hashlib.sha256(one.encode()).digest()
-        sample.add(number, digest, (own or {}).get(number), one)
+    for number, (one, signature) in enumerate(zip(texts, signatures(texts, config), strict=True)):
+        sample.add(number, digest(one), (own or {}).get(number), excerpt(one), signature)
     return find_near_duplicates(sample, parts.get, config)
 
 
@@ -129,20 +138,66 @@ def test_a_text_of_many_pieces_is_as_one() -> None:
     assert (found.pairs, set(leaking)) == (1, {0})
 
 
-def test_a_sample_is_of_the_same_texts_in_any_order() -> None:
-    texts = [text(seed, 30) for seed in range(300)]
-    config = NearDuplicatesConfig(documents=50)
+@given(
+    documents=st.lists(
+        st.tuples(st.integers(0, 7), st.sampled_from(["train", "held_out", None])), max_size=30
+    ),
+    size=st.integers(2, 9),
+    skips=st.booleans(),
+    data=st.data(),
+)
+def test_the_order_in_which_documents_come_does_not_matter(
+    documents: list[tuple[int, Part | None]], size: int, skips: bool, data: st.DataObject
+) -> None:
+    config = NearDuplicatesConfig(documents=size, permutations=16)
+    texts = [text(seed, 10) for seed, _ in documents]
+    rows = signatures(texts, config)
 
-    def kept(order: list[int]) -> set[str]:
+    def sample_of(order: list[int]) -> Sample:
         sample = Sample(config)
         for number in order:
-            digest = hashlib.sha256(texts[number].encode()).digest()
-            sample.add(number, digest, None, texts[number])
-        return {entry.excerpt for entry in sample.kept(lambda _number: "train")[0]}
+            key = digest(texts[number])[:24]
+            if skips and position(key) >= sample.threshold:
+                continue
+            own = documents[number][1]
+            sample.add(number, key, own, excerpt(texts[number]), rows[number])
+        return sample
 
-    forwards = kept(list(range(300)))
-    assert len(forwards) == 50
-    assert kept(list(reversed(range(300)))) == forwards
+    samples = [sample_of(list(range(len(texts))))]
+    samples.append(sample_of(data.draw(st.permutations(range(len(texts))))))
+    smallest = sorted({position(digest(text)): text for text in texts}.items())[:size]
+    # Those held out by the source stay before others, as they do in a corpus; or no copy of any.
+    for part_of in (lambda number: documents[number][1] or "train", lambda number: None):
+        (entries, signed), (others, other_signed) = (sample.kept(part_of) for sample in samples)
+        assert entries == others
+        np.testing.assert_array_equal(signed, other_signed)
+        np.testing.assert_array_equal(signed, rows[[entry.number for entry in entries]])
+    entries, _ = samples[1].kept(lambda _number: "train")
+    expected = []
+    for _, kept in smallest:
+        copies = [number for number, one in enumerate(texts) if one == kept]
+        held_out = [number for number in copies if documents[number][1] == "held_out"]
+        expected.append((held_out or copies)[0])
+    assert [entry.number for entry in entries] == sorted(expected)
+
+
+def test_the_threshold_is_past_the_last_of_a_full_sample() -> None:
+    config = NearDuplicatesConfig(documents=3, permutations=16)
+    sample = Sample(config)
+    texts = [text(seed, 10) for seed in range(8)]
+    places = []
+    for number, one in enumerate(texts):
+        places.append(position(digest(one)))
+        sample.add(number, digest(one), None, excerpt(one), signatures([one], config)[0])
+        assert sample.threshold == (2**64 if number < 2 else sorted(places)[2] + 1)
+
+
+def test_an_excerpt_is_how_a_text_begins() -> None:
+    assert excerpt("\n\n  One, \t two\u00a0three\n") == "One, two three"
+    assert excerpt(" \n") == excerpt("") == ""
+    assert excerpt(" " * 10_000 + "far in") == "far in"
+    assert excerpt("word " * 1000) == ("word " * 16)[:80]
+    assert excerpt("x" * 1000) == "x" * 80
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])

@@ -29,7 +29,7 @@ def recipe(tmp_path: Path, tokenizer: Path) -> Path:
     documents = write_documents(tmp_path / "documents", count=60)
     file = tmp_path / "tiny.yaml"
     values = {
-        "data": {"source": "directory", "directory": str(documents)},
+        "data": {"source": "directory", "directory": str(documents), "held_out": 0.2},
         "tokenizer": {"file": str(tokenizer)},
     }
     file.write_text(yaml.safe_dump(values))
@@ -68,7 +68,7 @@ def test_neither_workers_nor_place_change_the_seal(
     moved = tmp_path / "moved" / recipe.name
     (tmp_path / "documents").rename(tmp_path / "moved" / "texts")
     values = {
-        "data": {"source": "directory", "directory": "texts"},
+        "data": {"source": "directory", "directory": "texts", "held_out": 0.2},
         "tokenizer": {"file": str(tokenizer)},
     }
     moved.write_text(yaml.safe_dump(values))

@@ -10,14 +10,13 @@ from retort.data.documents import Document
 from retort.data.readers import BlockReader, ClassificationReader, Share
 from retort.data.shards import ShardSizes
 from retort.data.store import SpecialTokens, StorePart, TokenStore
-from retort.data.store_writer import write_store
 from retort.data.tokenise import Tokeniser
-from tests.tiny_store import LABELS, bert_tokenizer, documents
+from tests.tiny_store import LABELS, documents, write_tiny_store
 
 GIVEN = [
     *documents(150),
-    Document("", "tech", "train"),
-    Document(" ", "sport", "train"),
+    Document("\x07", "tech", "train"),
+    Document("\u200d", "sport", "train"),
     *documents(150, first=150, words=12),
 ]
 TRAIN = [document for document in GIVEN if document.part == "train"]
@@ -28,7 +27,7 @@ SEEDS = st.integers(0, 2**63 - 1)
 def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
     path = tmp_path_factory.mktemp("stores") / "store"
     sizes = ShardSizes(least=300, spread=900, most=4000)
-    write_store(path, GIVEN, tokenizer=bert_tokenizer(), labels=LABELS, sizes=sizes)
+    write_tiny_store(path, GIVEN, sizes=sizes)
     return TokenStore.open(path)
 
 

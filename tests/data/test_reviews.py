@@ -11,47 +11,53 @@ import pytest
 from retort.core.errors import DataError
 from retort.core.seal import verify
 from retort.data.addresses import find_files
-from retort.data.config import DataConfig
-from retort.data.documents import distinct
+from retort.data.config import CorpusConfig, SourceConfig
+from retort.data.corpus import survey
+from retort.data.documents import Document
 from retort.data.encoding import Decoder
 from retort.data.reviews import read_reviews, reviews_files
-from retort.data.sources import Loaded, load_documents
+from retort.data.sources import stream_documents
 from retort.data.store import KIND, TokenStore
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Loaded:
-    return load_documents(DataConfig(source="reviews", max_tokens=64))
+def loaded() -> list[Document]:
+    return list(stream_documents(SourceConfig(source="reviews")))
 
 
-def test_reviews_are_what_is_known_of_them(loaded: Loaded) -> None:
-    assert loaded.not_utf8 == 0
-    labels = Counter(one.label for one in loaded.documents)
+def test_reviews_are_what_is_known_of_them(loaded: list[Document]) -> None:
+    labels = Counter(one.label for one in loaded)
     assert labels == {"positive": 5242, "negative": 5326}
-    kept = distinct(loaded.documents)
-    assert (len(kept.documents), kept.duplicates, kept.ambiguous, kept.empty) == (10_566, 2, 0, 0)
+    facts = survey(CorpusConfig(source="reviews")).validation
+    assert (facts.documents, facts.train + facts.held_out) == (10_568, 10_566)
+    assert (facts.duplicates, facts.ambiguous, facts.empty, facts.encodings.not_utf8) == (
+        2,
+        0,
+        0,
+        0,
+    )
 
 
-def test_the_first_snippets_have_the_sign_of_their_ratings(loaded: Loaded) -> None:
-    first = loaded.documents[:4]
+def test_the_first_snippets_have_the_sign_of_their_ratings(loaded: list[Document]) -> None:
+    first = loaded[:4]
     assert [one.label for one in first] == ["positive", "positive", "negative", "positive"]
     assert first[2].text == "Effective but too tepid biopic"
     assert first[0].text.startswith("The Rock is destined to be the 21st Century's new ''Conan''")
 
 
-def test_snippets_rated_zero_are_left_out(loaded: Loaded) -> None:
+def test_snippets_rated_zero_are_left_out(loaded: list[Document]) -> None:
     (file,) = reviews_files()
     with file.open() as stream:
         ratings = [float(line.split(b"\t")[1]) for line in stream]
     assert (len(ratings), ratings.count(0.0)) == (10_605, 37)
-    assert len(loaded.documents) == 10_605 - 37
+    assert len(loaded) == 10_605 - 37
     assert "Red Dragon makes one appreciate Silence of the Lambs." not in {
-        one.text for one in loaded.documents
+        one.text for one in loaded
     }
 
 
-def test_text_is_unicode_with_the_escape_of_html_undone(loaded: Loaded) -> None:
-    texts = {one.text for one in loaded.documents}
+def test_text_is_unicode_with_the_escape_of_html_undone(loaded: list[Document]) -> None:
+    texts = {one.text for one in loaded}
     assert "Makes S&M seem very romantic, and Maggie Gyllenhaal is a delight." in texts
     assert "Touch\u00e9!" in texts
     assert not any("&amp;" in text or text != text.strip() for text in texts)
@@ -75,7 +81,7 @@ def test_a_missing_package_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPa
     assert len(roots) < len(sys.path)
     monkeypatch.setattr(sys, "path", roots)
     with pytest.raises(DataError, match=r"needs the package hutto_icwsm_2014.*source_archive\.py"):
-        load_documents(DataConfig(source="reviews", max_tokens=64))
+        list(stream_documents(SourceConfig(source="reviews")))
 
 
 def test_the_recipe_makes_a_token_store_of_them(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The report: one well-formed file that needs nothing else and is the same for the same run."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -10,19 +11,23 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from retort.core.seal import Manifest, Sealed
-from retort.data.dataset import DataFacts
+from retort.core.errors import SealError
+from retort.core.seal import Manifest, Sealed, sealing, verify
 from retort.evaluate.metrics import measure
 from retort.evaluate.plots import running_mean
-from retort.evaluate.report import RunFacts, TokenFacts, render
+from retort.evaluate.report import DocumentFacts, RunFacts, TokenFacts, document_facts, render
+from tests.tiny_store import documents, write_tiny_store
 
 VOID = {"meta"}
+DOCUMENTS = DocumentFacts(
+    documents=40, duplicates=3, ambiguous=1, empty=1, near_removed=917, not_utf8=2
+)
 
 
 def facts(failure: str | None = None) -> RunFacts:
     targets = torch.tensor([0, 1, 2, 0, 1, 2, 2])
     metrics = measure(targets, torch.tensor([0, 1, 2, 1, 1, 2, 0]), ["<b>art</b>", "sport", "tech"])
-    manifest = Manifest("checkpoint", {"dataset": "sha256:" + "d" * 64}, {}, ())
+    manifest = Manifest("checkpoint", {"tokens": "sha256:" + "d" * 64}, {}, ())
     return RunFacts(
         name="tiny & fast",
         checkpoint=Sealed(Path("/nowhere"), "checkpoint", "sha256:" + "c" * 64, manifest),
@@ -33,7 +38,7 @@ def facts(failure: str | None = None) -> RunFacts:
         samples=32,
         parameters=22_700_000,
         train_documents=28,
-        data=DataFacts(documents=40, duplicates=3, ambiguous=1, empty=1, not_utf8=2),
+        data=DOCUMENTS,
         tokens=TokenFacts(max_tokens=64, truncated=5, dropped=1234),
         configuration="train:\n  seed: 0 # <script>\n",
     )
@@ -79,7 +84,7 @@ def test_the_page_is_well_formed_and_shows_every_figure(page: str) -> None:
     checker.feed(page)
     checker.close()
     assert checker.open == []
-    for shown in ("71.4%", "22.7 M", "1,234", "sha256:" + "c" * 64, "sha256:" + "d" * 64):
+    for shown in ("71.4%", "22.7 M", "1,234", "917", "sha256:" + "c" * 64, "sha256:" + "d" * 64):
         assert shown in checker.text
     assert "Verified" in checker.text
     assert "bit for bit" in checker.text
@@ -92,6 +97,23 @@ def test_the_page_needs_nothing_but_itself(page: str) -> None:
     assert all(reference.startswith("#") for reference in checker.references)
     assert "@import" not in page
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_a_store_that_knows_nothing_of_its_source_is_shown_without(tmp_path: Path) -> None:
+    write_tiny_store(tmp_path / "x", documents(40))
+    found = document_facts(verify(tmp_path / "x"))
+    assert found is None
+    page = render(dataclasses.replace(facts(), data=found))
+    assert "held out" in page
+    assert "read from the source" not in page
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"\xff", b'{"documents": 1, "encodings": 2}'])
+def test_figures_of_another_program_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    with sealing(tmp_path / "x", kind="token-store", inputs={}, config={}) as directory:
+        (directory / "validation.json").write_bytes(content)
+    with pytest.raises(SealError, match=r"x/validation\.json: is not the figures of a corpus"):
+        document_facts(verify(tmp_path / "x"))
 
 
 def test_names_and_configuration_are_text_and_not_markup(page: str) -> None:

@@ -10,44 +10,51 @@ from pathlib import Path
 import pytest
 import torch
 
+from retort.core.digest import sha256_bytes
 from retort.core.errors import DataError, SealError, VerificationError
-from retort.data.config import DataConfig
-from retort.data.dataset import prepare_dataset
+from retort.data.config import CorpusConfig
+from retort.data.preparing import prepare_store
+from retort.data.store import TokenStore
 from retort.data.tokenise import Tokeniser
+from retort.evaluate.held_out import held_out_logits
 from retort.evaluate.metrics import measure
-from retort.evaluate.verify import find_failure, main, read_logits, write_logits
-from retort.models.checkpoint import save_checkpoint
+from retort.evaluate.verify import find_failure, main, open_store, read_logits, write_logits
+from retort.models.checkpoint import load_checkpoint, save_checkpoint
 from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.predict import logits_of_all
 from retort.models.weights import build_classifier, find_weights
 from tests.tiny import write_documents, write_weights
+from tests.tiny_store import bert_tokenizer
+
+LENGTH = 12
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """checkpoint/, dataset/, other/ (another data set) and logits."""
+    """checkpoint/, tokens/, other/ (another store), stranger/ (of another tokenizer), logits."""
     root = tmp_path_factory.mktemp("verify")
     fix_arithmetic(1)
-    config = DataConfig(
-        source="directory", directory=write_documents(root / "documents"), max_tokens=12
+    config = CorpusConfig(
+        source="directory", directory=write_documents(root / "documents"), held_out=0.2
     )
-    dataset = prepare_dataset(config, root / "dataset")
-    write_documents(root / "documents", count=3, first=30)
-    prepare_dataset(config, root / "other")
     weights = find_weights(WeightsConfig(directory=write_weights(root / "weights")))
-    tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", 12)
-    model = build_classifier(weights, dataset.labels, tokenise, seed=3)
+    tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", LENGTH)
+    prepare_store(root / "tokens", config, tokenise.definition)
+    prepare_store(root / "stranger", config, bert_tokenizer())
+    write_documents(root / "documents", count=3, first=30)
+    prepare_store(root / "other", config, tokenise.definition)
+    store = TokenStore.open(root / "tokens")
+    model = build_classifier(weights, store.labels, tokenise, seed=3)
     model.train(False)
-    tokens = tokenise.encode([document.text for document in dataset.held_out])
-    write_logits(root / "logits", logits_of_all(model, tokens.ids, tokens.mask))
+    write_logits(root / "logits", held_out_logits(model, store, LENGTH))
     save_checkpoint(
         root / "checkpoint",
         model=model,
         tokenise=tokenise,
-        labels=dataset.labels,
+        labels=store.labels,
         threads=1,
-        inputs={"dataset": dataset.sealed.seal},
+        inputs={"tokens": store.sealed.seal},
         config={},
     )
     return root
@@ -58,8 +65,8 @@ def copy(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "copy"))
 
 
-def arguments(root: Path, *more: str, dataset: str = "dataset") -> list[str]:
-    options = ["--checkpoint", str(root / "checkpoint"), "--dataset", str(root / dataset)]
+def arguments(root: Path, *more: str, store: str = "tokens") -> list[str]:
+    options = ["--checkpoint", str(root / "checkpoint"), "--store", str(root / store)]
     return [*options, "--logits", str(root / "logits"), *more]
 
 
@@ -81,10 +88,13 @@ def test_json_holds_the_metrics(made: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_flipped_byte_of_any_file_is_refused_by_name(copy: Path) -> None:
-    files = [file for name in ("checkpoint", "dataset") for file in (copy / name).iterdir()]
-    assert len(files) == 9
+    sealed = [file for name in ("checkpoint", "tokens") for file in (copy / name).rglob("*")]
+    files = [file for file in sealed if file.is_file()]
+    assert len(files) == 12
+    assert sum(file.parent.name == "shards" for file in files) == 2
     for file in files:
         content = file.read_bytes()
+        file.chmod(0o644)
         file.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
         with pytest.raises(SealError, match=re.escape(str(file))):
             main(arguments(copy))
@@ -119,9 +129,30 @@ def test_too_low_an_accuracy_is_refused(made: Path) -> None:
         main(arguments(made, "--min-accuracy", "1.0"))
 
 
-def test_another_data_set_is_refused(made: Path) -> None:
+def test_another_token_store_is_refused(made: Path) -> None:
     with pytest.raises(SealError, match=r"other: its seal is .* the checkpoint was made from"):
-        main(arguments(made, dataset="other"))
+        main(arguments(made, store="other"))
+    with pytest.raises(DataError, match="stranger: was made with another tokenizer"):
+        main(arguments(made, store="stranger"))
+    with pytest.raises(SealError, match="is a sealed checkpoint, and a token-store is needed"):
+        main(arguments(made, store="checkpoint"))
+
+
+def test_a_document_has_the_same_logits_through_the_store_as_from_its_text(made: Path) -> None:
+    checkpoint = load_checkpoint(made / "checkpoint")
+    store = open_store(made / "tokens", checkpoint)
+    texts = {
+        sha256_bytes(file.read_bytes())[:32]: file.read_text()
+        for file in (made / "documents").rglob("*.txt")
+    }
+    part = store.part("held_out")
+    tokens = checkpoint.tokenise.encode([texts[part.digest(one)] for one in range(len(part))])
+    assert tokens.truncated > 0
+    assert part.over(LENGTH - 2) == (tokens.truncated, tokens.dropped)
+    expected = logits_of_all(checkpoint.model, [(tokens.ids, tokens.mask)])
+    actual = held_out_logits(checkpoint.model, store, LENGTH)
+    assert len(part) < 32, "one batch, as it is in the other way"
+    assert torch.equal(actual.view(torch.int32), expected.view(torch.int32))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors"])

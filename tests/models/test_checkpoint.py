@@ -77,9 +77,9 @@ def reseal(trained: Checkpoint, target: Path, changes: dict[str, bytes]) -> Path
 def test_a_loaded_checkpoint_has_the_logits_of_the_saved_one(trained: Checkpoint) -> None:
     loaded = load_checkpoint(trained.sealed.path)
     tokens = trained.tokenise.encode(TEXTS)
-    expected = logits_of_all(trained.model, tokens.ids, tokens.mask)
+    expected = logits_of_all(trained.model, [(tokens.ids, tokens.mask)])
     again = loaded.tokenise.encode(TEXTS)
-    actual = logits_of_all(loaded.model, again.ids, again.mask)
+    actual = logits_of_all(loaded.model, [(again.ids, again.mask)])
     assert expected.shape == (len(TEXTS), 2)
     assert torch.equal(actual.view(torch.int32), expected.view(torch.int32))
     assert (loaded.labels, loaded.threads) == (LABELS, 2)
@@ -119,7 +119,7 @@ def test_a_stranger_loads_it_without_network_and_without_the_trainer(trained: Ch
 def test_predictions_are_the_best_label_of_each_text_in_order(trained: Checkpoint) -> None:
     found = predict(trained, TEXTS)
     tokens = trained.tokenise.encode(TEXTS)
-    probabilities = logits_of_all(trained.model, tokens.ids, tokens.mask).softmax(dim=1)
+    probabilities = logits_of_all(trained.model, [(tokens.ids, tokens.mask)]).softmax(dim=1)
     for prediction, row in zip(found, probabilities.tolist(), strict=True):
         assert prediction.confidence == pytest.approx(max(row), abs=1e-6)
         assert row[LABELS.index(prediction.label)] == max(row)

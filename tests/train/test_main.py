@@ -13,19 +13,19 @@ import pytest
 
 from retort.core.errors import StorageError, UserError, VerificationError
 from retort.core.seal import verify
-from retort.data.dataset import load_dataset
+from retort.data.store import TokenStore
 from retort.train.main import main
 from tests.tiny import write_documents, write_recipe, write_weights
 
 FILES = {
     "checkpoint",
-    "dataset",
     "evaluation.json",
     "logits.safetensors",
     "metrics.jsonl",
     "recipe.yaml",
     "report.html",
     "run.json",
+    "tokens",
 }
 
 
@@ -80,19 +80,22 @@ def test_a_run_holds_all_that_is_promised(first: FirstRun, recipe: Path) -> None
     steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [step["number"] for step in steps] == list(range(1, 13))
     assert steps[0].keys() == {"number", "loss", "lr", "gradient_norm"}
-    dataset = load_dataset(out / "dataset")
+    store = TokenStore.open(out / "tokens", (out / "checkpoint" / "tokenizer.json").read_bytes())
     checkpoint = verify(out / "checkpoint", kind="checkpoint")
     assert checkpoint.seal == first.seal
-    assert checkpoint.manifest.inputs["dataset"] == dataset.sealed.seal
+    assert checkpoint.manifest.inputs["tokens"] == store.sealed.seal
     evaluation = json.loads((out / "evaluation.json").read_text())
     assert evaluation["failure"] is None
-    assert evaluation["documents"] == len(dataset.held_out)
+    assert evaluation["documents"] == len(store.part("held_out"))
     report = (out / "report.html").read_text()
     assert checkpoint.seal in report
     assert f"{evaluation['accuracy']:.1%}" in report
     facts = json.loads((out / "run.json").read_text())
     assert facts["host"]["libraries"]["torch"]
-    assert facts["seconds"] > 0
+    assert facts["seconds"] > facts["training_seconds"] > facts["reading_seconds"] > 0
+    assert re.search(
+        r"training took [\d.]+ s, of which [\d.]+ s \([\d.]+ %\) to read batches", first.errors
+    )
     for shown in (
         "lr: 0.01",
         "step 12/12",
@@ -125,6 +128,27 @@ def test_another_process_place_and_environment_give_the_same_seal(
     assert (answer["seal"], answer["path"]) == (first.seal, str(out / "checkpoint"))
     for name in ("report.html", "metrics.jsonl", "logits.safetensors", "evaluation.json"):
         assert (out / name).read_bytes() == (first.out / name).read_bytes(), name
+
+
+def test_a_store_that_is_there_gives_the_seal_of_the_run_that_made_it(
+    recipe: Path, first: FirstRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = f"data={{source: token_store, store: {first.out}/tokens, max_tokens: 16}}"
+    out = tmp_path / "run"
+    assert main(typed(recipe, out, "--set", "train.threads=2", "--set", section)) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"seal {first.seal} {out}/checkpoint"
+    assert set(os.listdir(out)) == FILES - {"tokens"}
+    assert str(first.out / "tokens") in (out / "recipe.yaml").read_text()
+    assert str(first.out) not in (out / "checkpoint" / "manifest.json").read_text()
+
+
+def test_a_recipe_of_another_name_gives_the_same_seal(
+    recipe: Path, first: FirstRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = tmp_path / "renamed.yaml"
+    renamed.write_bytes(recipe.read_bytes())
+    assert main(typed(renamed, tmp_path / "run", "--set", "train.threads=2")) == 0
+    assert first.seal in capsys.readouterr().out
 
 
 def test_another_seed_has_another_seal_and_a_run_is_replaced_only_when_asked(

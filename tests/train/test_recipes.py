@@ -7,6 +7,8 @@ import pytest
 from retort.core.config import load_recipe, recipe_names, to_yaml
 from retort.core.digest import canonical_json
 from retort.core.errors import ConfigError
+from retort.core.seal import Manifest
+from retort.data.config import seal_settings
 from retort.train.recipe import TrainingRecipe, recipes, sealed_configuration
 
 NAMES = recipe_names(recipes())
@@ -26,7 +28,7 @@ def test_a_recipe_is_valid_and_holds_its_run_to_an_accuracy(name: str) -> None:
 def test_smoke_is_what_is_promised_of_it() -> None:
     config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [], Path()).config
     assert (config.train.steps, config.evaluate.min_accuracy) == (100, 0.88)
-    assert config.data.source == "bbc_news"
+    assert (config.data.source, config.data.held_out) == ("bbc_news", 0.2)
     assert config.model.weights.hub is None, "the first minute needs no network"
 
 
@@ -37,6 +39,8 @@ def test_smoke_is_what_is_promised_of_it() -> None:
         ("train.steps=0", "train.steps cannot be 0"),
         ("data.source=bbc", "data.source cannot be 'bbc'; did you mean bbc_news?"),
         ("data.source=directory", "data.directory goes with data.source: directory"),
+        ("data.source=token_store", "data.store goes with data.source: token_store"),
+        ("data.store=tokens", "data.store goes with data.source: token_store"),
         ("model.weights={}", "give model.weights.directory, model.weights.package"),
         ("schedule.decay=exponential", "allowed: linear, cosine, none"),
         ("evaluate.min_accuracy=88", "less than or equal to 1"),
@@ -60,7 +64,22 @@ def test_a_wrong_value_is_refused_by_its_key(override: str, message: str) -> Non
 def test_where_files_lie_stays_out_of_the_seal(source: list[str], tmp_path: Path) -> None:
     config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", source, tmp_path).config
     assert str(tmp_path) in to_yaml(config)
-    sealed = canonical_json(sealed_configuration(config)).decode()
+    store = Manifest("token-store", {}, {"data": seal_settings(config.data.documents)}, ())
+    sealed = canonical_json(sealed_configuration(config, store)).decode()
     assert str(tmp_path) not in sealed
     assert '"max_tokens":64' in sealed
     assert '"lr":0.0003' in sealed
+
+
+def test_a_token_store_brings_all_but_the_length_with_it(tmp_path: Path) -> None:
+    section = "data={source: token_store, store: tokens, max_tokens: 32}"
+    config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [section], tmp_path).config
+    assert config.data.store == tmp_path / "tokens"
+    written = tmp_path / "recipe.yaml"
+    written.write_text(to_yaml(config))
+    assert "held_out" not in written.read_text(), "the store's own share may be another"
+    assert load_recipe(TrainingRecipe, written, [], Path()).config == config
+    sealed = sealed_configuration(config, Manifest("token-store", {}, {"data": {"x": 1}}, ()))
+    assert sealed["data"] == {"x": 1, "max_tokens": 32}
+    with pytest.raises(ConfigError, match=r"data\.held_out was decided when the store was made"):
+        load_recipe(TrainingRecipe, written, ["data.held_out=0.3"], Path())

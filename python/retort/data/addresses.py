@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 import fsspec  # type: ignore[import-untyped]
+from fsspec.compression import compr  # type: ignore[import-untyped]
 from fsspec.core import has_magic, url_to_fs  # type: ignore[import-untyped]
+from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
+from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 
 from retort.core.errors import DataError, RetortError
 
@@ -33,15 +36,38 @@ class File:
         """The name of the directory that it is in."""
         return self.path.rsplit("/", 2)[-2]
 
+    @property
+    def private(self) -> bool:
+        """Whether it is in the memory of this process, where no other can read it."""
+        return isinstance(self.system, MemoryFileSystem)
+
+    @property
+    def compression(self) -> str | None:
+        """How its content is compressed, by the end of its name, such as `gzip` for `.gz`."""
+        name: str | None = infer_compression(self.path)
+        return name
+
+    def size(self) -> int | None:
+        """Its size in bytes; None where the storage does not say.
+
+        Raises:
+            DataError: it cannot be reached.
+        """
+        with reading(self.address):
+            size: int | None = self.system.size(self.path)
+        return size
+
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Open it to read bytes.
+        """Open it to read bytes, decompressed.
 
         Raises:
             DataError: it cannot be opened, or later cannot be read on.
         """
         with reading(self.address):
             raw = self.system.open(self.path, "rb")
+            if self.compression is not None:
+                raw = compr[self.compression](raw, mode="rb")
         with raw, io.BufferedReader(_Reader(raw, self.address), _BUFFER) as file:
             yield file
 

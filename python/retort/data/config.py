@@ -3,11 +3,22 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
 from retort.core.config import Frozen, LocalPath, for_seal
 from retort.core.digest import JSON
 
+Source = Literal[
+    "bbc_news", "reviews", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"
+]
 NotUtf8 = Literal["refuse", "latin-1", "replace", "drop"]
 FILE_SOURCES = ("directory", "text", "jsonl", "csv", "parquet")
 _TABLES = ("jsonl", "csv", "parquet")
@@ -85,16 +96,14 @@ class NearDuplicatesConfig(Frozen):
 class SourceConfig(Frozen):
     """Which documents, and how many of them are held out."""
 
-    source: Literal[
-        "bbc_news", "reviews", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"
-    ]
+    source: Source
     directory: LocalPath | None = None
     """For source `directory`: holds one directory of `.txt` files for each label."""
     files: FilesConfig | None = None
     """For sources `text`, `jsonl`, `csv` and `parquet`, and for a `directory` elsewhere."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     """Labels that documents may have: any other is an error. Without it: the labels found."""
-    held_out: float = Field(default=0.2, gt=0.0, lt=1.0)
+    held_out: float = Field(default=0.05, gt=0.0, lt=1.0)
     """Share of documents held out, by the hash of their text, where the source has no test set."""
     not_utf8: NotUtf8 = "latin-1"
     """What to do with a document that is not UTF-8: stop, read it as Latin-1, put U+FFFD for what
@@ -125,21 +134,55 @@ class CorpusConfig(SourceConfig):
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
 
 
-class DataConfig(SourceConfig):
-    """Documents that a model is trained on as they are."""
+_OF_DOCUMENTS = tuple(CorpusConfig.model_fields)
+_OF_STORES = {"source", "store", "max_tokens"}
 
+
+class DataConfig(CorpusConfig):
+    """What a model is trained on: documents, made into a token store, or a store that is there."""
+
+    # Wider than a corpus's own: whoever reads documents takes `documents`, which is never a store.
+    source: Literal[Source, "token_store"]  # type: ignore[assignment]
+    store: LocalPath | None = None
+    """For source `token_store`: one that `//data:prepare` made, with the model's tokenizer."""
     max_tokens: int = Field(ge=3, le=8192)
     """Length of each document for the model: longer ones are cut (and counted)."""
+
+    @model_validator(mode="after")
+    def _a_store_decides_the_rest(self) -> "DataConfig":
+        if (self.store is None) == (self.source == "token_store"):
+            raise ValueError("data.store goes with data.source: token_store, and only with it")
+        decided = sorted(self.model_fields_set - _OF_STORES)
+        if self.store is not None and decided:
+            raise ValueError(
+                f"data.{decided[0]} was decided when the store was made; leave it out, as in "
+                "--set 'data={source: token_store, store: DIR, max_tokens: N}'"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _nothing_that_a_store_decides(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        kept = _OF_STORES if self.store is not None else values.keys() - {"store"}
+        return {key: value for key, value in values.items() if key in kept}
+
+    @property
+    def documents(self) -> CorpusConfig:
+        """The section without what is the model's alone.
+
+        Raises:
+            ValidationError: the source is a token store, which has no documents.
+        """
+        return CorpusConfig.model_validate({key: getattr(self, key) for key in _OF_DOCUMENTS})
 
 
 def seal_settings(config: SourceConfig) -> dict[str, JSON]:
     """What the seal of prepared documents holds of their configuration.
 
-    No paths (the seal holds the digest of what was read), no `max_tokens` (documents are sealed
-    whole), and no section `files` for a source that has none.
+    No paths (the seal holds the digest of what was read), and no section `files` for a source
+    that has none.
     """
     settings = for_seal(config)
-    settings.pop("max_tokens", None)
     del settings["files"]
     if config.files is not None:
         files = for_seal(config.files)

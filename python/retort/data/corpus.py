@@ -1,45 +1,56 @@
-"""A corpus in two passes over its source: the first learns what is in it, the second gives it.
+"""A corpus: its source read once by any number of processes, and what was decided of each document.
 
-Between the passes 29 bytes for each document are remembered, and the signatures of a bounded
-number; no text is. So a corpus may be far larger than memory.
+While the source is read, about 50 bytes of each document are remembered, and the signatures of a
+bounded number; no text is. So a corpus may be far larger than memory.
 """
 
 import hashlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retort.core.digest import canonical_json
 from retort.core.errors import DataError
+from retort.data.chunks import PARTS, Chunk, Columns, join
 from retort.data.config import CorpusConfig
 from retort.data.documents import Document, Part
-from retort.data.encoding import Decoder
-from retort.data.ledger import KEY, NEAR, PARTS, Ledger, check_leakage, settle
+from retort.data.encoding import NAMED
+from retort.data.engines import Engine, LocalEngine
+from retort.data.keys import KEY_BYTES
+from retort.data.ledger import NEAR, check_leakage, settle
+from retort.data.ledger import PARTS as PART_OF_VERDICT
 from retort.data.near_duplicates import NearDuplicates, Sample, find_near_duplicates
-from retort.data.sources import count_files, stream_documents
+from retort.data.pieces import Piece, cut
+from retort.data.reading import ReadingJob
+from retort.data.sources import no_documents, stream_documents
+from retort.data.text_files import rows_before
 from retort.data.validation import Encodings, Schema, Validation, validate
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A source that has been read once.
+    """A source that has been read.
 
     Attributes:
         labels: of its documents, sorted; none for a language model's corpus.
-        digest: "sha256:" and that of all documents, labels and parts in the source's order, for
-            the seal of what is made of them.
+        digest: "sha256:" and that of all texts, labels and parts in the source's order, for the
+            seal of what is made of them.
+        columns: of all its documents, in the source's order.
+        verdicts: uint8 [documents], as of `retort.data.ledger`.
     """
 
     config: CorpusConfig
     labels: tuple[str, ...]
     digest: str
     validation: Validation
-    _ledger: Ledger = field(repr=False)
-    _verdicts: NDArray[np.uint8] = field(repr=False)
+    columns: Columns = field(repr=False)
+    verdicts: NDArray[np.uint8] = field(repr=False)
 
     def documents(self) -> Iterator[Document]:
-        """The documents that stay, each with its part, in the order of the source.
+        """The documents that stay, each with its part, read again in the order of the source.
 
         Raises:
             DataError: the source is not as it was when it was first read.
@@ -47,73 +58,197 @@ class Corpus:
         changed = DataError("the source has changed since it was first read; start again")
         number = -1
         for number, document in enumerate(stream_documents(self.config)):
-            if number >= len(self._ledger):
+            if number >= len(self.columns):
                 raise changed
             digest = hashlib.sha256(document.text.encode("utf-8")).digest()
-            if digest[:KEY] != self._ledger.key(number):
+            if digest[:KEY_BYTES] != self.columns.keys[number].tobytes():
                 raise changed
-            part = PARTS.get(int(self._verdicts[number]))
+            part = PART_OF_VERDICT.get(int(self.verdicts[number]))
             if part is not None:
                 yield replace(document, part=part)
-        if number + 1 != len(self._ledger):
+        if number + 1 != len(self.columns):
             raise changed
 
 
-def survey(config: CorpusConfig) -> Corpus:
-    """Read a source once: count, validate, find copies, and decide what stays and where.
+def survey(config: CorpusConfig, engine: Engine | None = None) -> Corpus:
+    """Read a source: count, validate, find copies, decide what stays and where.
 
+    Args:
+        engine: who reads; without one, this process.
     Raises:
         DataError: the source cannot be read, its documents cannot be learned from, or
             near-duplicates cross the split and the recipe calls that an error.
         HubUnavailable: the source is on the hub, which cannot be reached.
     """
-    decoder = Decoder(config.not_utf8)
-    ledger = Ledger()
-    sample = None if config.near_duplicates.action == "ignore" else Sample(config.near_duplicates)
-    everything = hashlib.sha256()
-    for number, document in enumerate(stream_documents(config, decoder)):
-        digest = hashlib.sha256(document.text.encode("utf-8")).digest()
-        words = len(document.text.split())
-        ledger.add(document, digest, words)
-        note = f"{'' if document.label is None else document.label}\0{document.part or ''}\0"
-        everything.update(digest + note.encode("utf-8"))
-        if sample is not None and words:
-            sample.add(number, digest, document.part, document.text)
-    settled = settle(ledger, config.held_out)
-    verdicts, near = settled.verdicts, None
-    if sample is not None:
-        near = _treat_near_duplicates(config, sample, verdicts)
-    check_leakage(ledger, verdicts)
-    files = config.files
-    schema = Schema(
-        source=config.source,
-        files=count_files(config),
-        text=files.text if files and config.source not in ("directory", "text") else None,
-        label=files.label if files else None,
-    )
-    encodings = Encodings(config.not_utf8, decoder.not_utf8, decoder.dropped, tuple(decoder.places))
-    validation = validate(
-        schema, ledger, verdicts, crossing=settled.crossing, encodings=encodings, near=near
-    )
-    return Corpus(
-        config=config,
-        labels=tuple(one.label for one in validation.labels),
-        digest=f"sha256:{everything.hexdigest()}",
-        validation=validation,
-        _ledger=ledger,
-        _verdicts=verdicts,
-    )
+    reader = CorpusReader(ReadingJob(config))
+    for _ in reader.read(engine or LocalEngine(workers=1)):
+        pass
+    return reader.settle(reader.columns())
+
+
+class CorpusReader:
+    """Gathers what processes read, in whatever order they are done, and settles it."""
+
+    def __init__(self, job: ReadingJob) -> None:
+        self._job = job
+        self._config = config = job.config
+        self._pieces = cut(config)
+        self._chunks: dict[tuple[int, int], Chunk] = {}
+        self._sample = (
+            None if config.near_duplicates.action == "ignore" else Sample(config.near_duplicates)
+        )
+
+    def read(self, engine: Engine) -> Iterator[Chunk]:
+        """Have the source read, and pass on each chunk; it is remembered without its tokens."""
+        for chunk in engine.run(self._job, self._stamped()):
+            yield chunk
+            self._consider(chunk)
+            self._chunks[chunk.piece, chunk.number] = chunk.without_texts()
+
+    def columns(self) -> Columns:
+        """All documents, in the order of the source, when all is read."""
+        return join([self._chunks[key].columns for key in sorted(self._chunks)])
+
+    def settle(self, columns: Columns, tokens: NDArray[np.int64] | None = None) -> Corpus:
+        """Decide of every document, when all is read.
+
+        Args:
+            columns: as `columns()` gives them.
+            tokens: int64 [documents], of each document, where they are known.
+        """
+        config = self._config
+        chunks = [self._chunks[key] for key in sorted(self._chunks)]
+        encodings = self._encodings(chunks)
+        if len(columns) == 0 and encodings.dropped == 0:
+            raise no_documents(config)
+        settled = settle(columns, config.held_out)
+        verdicts, near = settled.verdicts, None
+        if self._sample is not None:
+            near = _treat_near_duplicates(config, self._sample, _Numbers(chunks), verdicts)
+        check_leakage(columns, verdicts)
+        files = config.files
+        schema = Schema(
+            source=config.source,
+            files=len({file.address for piece in self._pieces for file in piece.files}),
+            text=files.text if files and config.source not in ("directory", "text") else None,
+            label=files.label if files else None,
+        )
+        validation = validate(
+            schema,
+            columns,
+            verdicts,
+            crossing=settled.crossing,
+            encodings=encodings,
+            near=near,
+            tokens=tokens,
+        )
+        return Corpus(
+            config=config,
+            labels=tuple(one.label for one in validation.labels),
+            digest=_digest(columns),
+            validation=validation,
+            columns=columns,
+            verdicts=verdicts,
+        )
+
+    def _stamped(self) -> Iterator[Piece]:
+        """The pieces, as they are asked for, each with what is known by then of the sample."""
+        for piece in self._pieces:
+            below = 0 if self._sample is None else self._sample.threshold
+            yield replace(piece, sampled_below=below)
+
+    def _consider(self, chunk: Chunk) -> None:
+        """Offer documents to the sample for near-duplicates."""
+        if self._sample is None:
+            return
+        before = sum(len(self._chunks[chunk.piece, one].columns) for one in range(chunk.number))
+        columns = chunk.columns
+        for place, excerpt, signature in zip(
+            chunk.sampled.tolist(), chunk.excerpts, chunk.signatures, strict=True
+        ):
+            self._sample.add(
+                _Numbers.provisional(chunk.piece, before + place),
+                columns.keys[place].tobytes(),
+                PARTS[columns.parts[place]],
+                excerpt,
+                signature,
+            )
+
+    def _encodings(self, chunks: Sequence[Chunk]) -> Encodings:
+        """What was not UTF-8, with the rows of the first places, which pieces count from their own
+        start."""
+        found = [(self._pieces[chunk.piece], place) for chunk in chunks for place in chunk.places]
+        found = found[:NAMED]
+        unknown = sorted(
+            {
+                (piece.files[0].address, piece.span.start): piece
+                for piece, _ in found
+                if piece.span.rows_before is None
+            }.items()
+        )
+        rows: dict[int, int] = {}
+        for _, same in itertools.groupby(unknown, key=lambda one: one[0][0]):
+            pieces = [piece for _, piece in same]
+            counts = rows_before(pieces[0].files[0], [piece.span.start for piece in pieces])
+            rows.update((piece.number, count) for piece, count in zip(pieces, counts, strict=True))
+        return Encodings(
+            self._config.not_utf8,
+            sum(chunk.not_utf8 for chunk in chunks),
+            sum(chunk.dropped for chunk in chunks),
+            tuple(
+                replace(place, row=place.row + rows.get(piece.number, 0)) for piece, place in found
+            ),
+        )
+
+
+class _Numbers:
+    """Numbers of documents, counted by piece while it is not known how many each one has."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        """
+        Args:
+            chunks: all of them, in the order of the source.
+        """
+        counts = np.zeros(chunks[-1].piece + 2, np.int64)
+        for chunk in chunks:
+            counts[chunk.piece + 1] += len(chunk.columns)
+        self._starts = np.cumsum(counts)
+
+    @staticmethod
+    def provisional(piece: int, place: int) -> int:
+        """A number that sorts as the final one will."""
+        return piece << 40 | place
+
+    def final(self, provisional: int) -> int:
+        """The document's place in the source."""
+        return int(self._starts[provisional >> 40]) + (provisional & (1 << 40) - 1)
+
+
+def _digest(columns: Columns) -> str:
+    everything = hashlib.sha256(canonical_json(list(columns.names)))
+    for column in (columns.keys, columns.labels, columns.parts):
+        everything.update(np.ascontiguousarray(column).data)
+    return f"sha256:{everything.hexdigest()}"
 
 
 def _treat_near_duplicates(
-    config: CorpusConfig, sample: Sample, verdicts: NDArray[np.uint8]
+    config: CorpusConfig, sample: Sample, numbers: _Numbers, verdicts: NDArray[np.uint8]
 ) -> NearDuplicates:
     """Find near-duplicates, and do with those across the split what the recipe says."""
 
-    def part_of(number: int) -> Part | None:
-        return PARTS.get(int(verdicts[number]))
+    def part_of(provisional: int) -> Part | None:
+        return PART_OF_VERDICT.get(int(verdicts[numbers.final(provisional)]))
 
     near, leaking = find_near_duplicates(sample, part_of, config.near_duplicates)
+    examples = [
+        replace(
+            pair,
+            first=numbers.final(pair.first - 1) + 1,
+            second=numbers.final(pair.second - 1) + 1,
+        )
+        for pair in near.examples
+    ]
+    near = replace(near, examples=tuple(examples))
     if not leaking or config.near_duplicates.action == "report":
         return near
     if config.near_duplicates.action == "error":
@@ -123,5 +258,5 @@ def _treat_near_duplicates(
             f"documents {pair.first} and {pair.second} of the source: {pair.first_text!r}; "
             "see data.near_duplicates.action"
         )
-    verdicts[sorted(leaking)] = NEAR
+    verdicts[sorted(map(numbers.final, leaking))] = NEAR
     return replace(near, removed=len(leaking))

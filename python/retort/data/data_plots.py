@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from retort.core.pictures import BLUE, INK, ORANGE, RED, style, svg
@@ -9,7 +10,7 @@ from retort.data.validation import LabelCounts, Lengths
 
 
 def lengths_picture(lengths: Lengths, unit: str) -> str:
-    """Histogram of lengths on a logarithmic axis, with the median and the longest twentieth.
+    """Histogram of lengths, with the median and the longest twentieth; the axis follows the bins.
 
     Args:
         unit: what is counted, such as "words".
@@ -18,7 +19,7 @@ def lengths_picture(lengths: Lengths, unit: str) -> str:
         figure = Figure(figsize=(8.0, 3.0), layout="constrained")
         axes = figure.add_subplot()
         axes.stairs(lengths.counts, lengths.edges, fill=True, color=BLUE, alpha=0.75)
-        if lengths.maximum > 4 * lengths.minimum:
+        if len(set(np.diff(lengths.edges).tolist())) > 1:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         for share, colour, name in (("0.5", ORANGE, "median"), ("0.95", RED, "95 % up to")):

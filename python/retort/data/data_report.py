@@ -20,13 +20,10 @@ _POLICIES = {
 }
 
 
-def render(name: str, corpus: Corpus) -> str:
-    """The report as HTML: equal corpora give equal bytes, wherever they lie.
-
-    Args:
-        name: of the recipe.
-    """
-    validation = corpus.validation
+def render(corpus: Corpus) -> str:
+    """The report as HTML: equal corpora give equal bytes, wherever they lie and whatever the recipe
+    is called."""
+    validation, name = corpus.validation, corpus.config.source
     settings = json.dumps(seal_settings(corpus.config), indent=2, ensure_ascii=False)
     sections = [section("Length", _lengths(validation))]
     if validation.labels:
@@ -54,11 +51,12 @@ def _header(name: str, digest: str, validation: Validation) -> str:
         "No text that is held out is also learned from: every digest was compared.", good=True
     )
     judged += "".join(verdict(f"Look at this: {one}.", good=False) for one in validation.warnings)
+    unit, lengths = _lengths_shown(validation)
     figures = {
         "to learn from": f"{validation.train:,}",
         "held out": f"{validation.held_out:,}",
-        "words": _short(validation.words.total),
-        "words in a document, median": f"{validation.words.quantiles['0.5']:,}",
+        unit: _short(lengths.total),
+        f"{unit} in a document, median": f"{lengths.quantiles['0.5']:,}",
     }
     if validation.labels:
         figures["labels"] = f"{len(validation.labels):,}"
@@ -66,14 +64,20 @@ def _header(name: str, digest: str, validation: Validation) -> str:
 
 
 def _lengths(validation: Validation) -> str:
-    rows = [
-        _length_row("words", validation.words),
-        _length_row("characters", validation.characters),
-    ]
-    shares = [f"{float(share):.0%}" for share in validation.words.quantiles]
-    return lengths_picture(validation.words, "words") + table(
+    unit, lengths = _lengths_shown(validation)
+    rows = [_length_row("characters", validation.characters)]
+    if validation.tokens is not None:
+        rows.insert(0, _length_row("tokens", validation.tokens))
+    shares = [f"{float(share):.0%}" for share in lengths.quantiles]
+    return lengths_picture(lengths, unit) + table(
         ("", "shortest", *shares, "longest", "mean"), rows
     )
+
+
+def _lengths_shown(validation: Validation) -> tuple[str, Lengths]:
+    if validation.tokens is None:
+        return "characters", validation.characters
+    return "tokens", validation.tokens
 
 
 def _length_row(name: str, lengths: Lengths) -> tuple[str, ...]:

@@ -6,17 +6,19 @@ read from its content; the library itself is used wherever no faster way is know
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from retort.core.errors import DataError
+from retort.data.encoded import Encoded
 from retort.data.wordpiece import WordPieceEncoder, supports
 
+_BATCH = 256
+"""Texts that the library encodes at a time: what it gives takes a hundred times their memory."""
 _SAMPLE = (
     "",
     " ",
@@ -44,8 +46,8 @@ class Encoder(Protocol):
     def vocabulary_size(self) -> int:
         """One more than the largest token number."""
 
-    def encode(self, texts: Sequence[str]) -> list[NDArray[Any]]:
-        """The token numbers of each text, without special tokens around it."""
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The token numbers of texts, without special tokens around them."""
 
 
 class LibraryEncoder:
@@ -58,10 +60,15 @@ class LibraryEncoder:
         self.dtype = dtype
         self.vocabulary_size = vocabulary_size
 
-    def encode(self, texts: Sequence[str]) -> list[NDArray[Any]]:
-        """The token numbers of each text, without special tokens around it."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, self.dtype) for encoding in encodings]
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The token numbers of texts, without special tokens around them."""
+        found = [np.zeros(0, self.dtype)]
+        for start in range(0, len(texts), _BATCH):
+            batch = list(texts[start : start + _BATCH])
+            encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+            found += [np.array(encoding.ids, self.dtype) for encoding in encodings]
+        lengths = np.array([len(ids) for ids in found[1:]], np.int64)
+        return Encoded(np.concatenate(found), lengths)
 
 
 class GigatokenEncoder:
@@ -92,29 +99,56 @@ class GigatokenEncoder:
         self.dtype = dtype
         self.vocabulary_size = vocabulary_size
 
-    def encode(self, texts: Sequence[str]) -> list[NDArray[Any]]:
-        """The token numbers of each text, without special tokens around it."""
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The token numbers of texts, without special tokens around them."""
         if not texts:
-            return []
+            return Encoded(np.zeros(0, self.dtype), np.zeros(0, np.int64))
         if self._seen > self._renewal:
             self._tokenizer = self._load()
             self._seen = 0
         self._seen += sum(map(len, texts))
         layout = self._tokenizer.encode_batch(list(texts), parallel=False).layout
-        offsets = np.asarray(layout.offsets.data)
         ids = np.asarray(layout.content.data).astype(self.dtype)
-        return [ids[start:end] for start, end in pairwise(offsets)]
+        return Encoded(ids, np.diff(np.asarray(layout.offsets.data)).astype(np.int64))
 
 
-def encoder_for(definition: bytes, name: str = "tokenizer.json") -> Encoder:
-    """The fastest exact encoder for the content of a `tokenizer.json`.
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """Which encoder serves a tokenizer: found out once, made in as many processes as one likes.
+
+    Attributes:
+        definition: content of the `tokenizer.json`.
+        dtype, vocabulary_size: as of the encoder.
+    """
+
+    kind: Literal["wordpiece", "gigatoken", "tokenizers"]
+    definition: bytes = field(repr=False)
+    dtype: np.dtype[Any]
+    vocabulary_size: int
+
+    def make(self) -> Encoder:
+        """The encoder, for one process."""
+        if self.kind == "gigatoken":
+            return GigatokenEncoder(self.definition, self.dtype, self.vocabulary_size)
+        tokenizer = load_tokenizer(self.definition)
+        if self.kind == "wordpiece":
+            content = json.loads(self.definition)
+            return WordPieceEncoder(tokenizer, content, self.dtype, self.vocabulary_size)
+        return LibraryEncoder(tokenizer, self.dtype, self.vocabulary_size)
+
+
+def choose_encoder(
+    tokenizer: Tokenizer, definition: bytes, name: str = "tokenizer.json"
+) -> EncoderRecipe:
+    """The fastest exact encoder for a tokenizer.
 
     Args:
+        tokenizer: as `load_tokenizer` gives it.
+        definition: the content of its `tokenizer.json`.
         name: what errors call the file.
     Raises:
-        DataError: it cannot be read, or encodes at random (BPE dropout).
+        DataError: it encodes at random (BPE dropout).
     """
-    tokenizer = load_tokenizer(definition, name)
     content: Mapping[str, Any] = json.loads(definition)
     model = content["model"]
     if model.get("dropout"):
@@ -122,13 +156,16 @@ def encoder_for(definition: bytes, name: str = "tokenizer.json") -> Encoder:
     size = vocabulary_size(tokenizer)
     dtype = token_dtype(size)
     if supports(content):
-        return WordPieceEncoder(tokenizer, content, dtype, size)
+        return EncoderRecipe("wordpiece", definition, dtype, size)
     library = LibraryEncoder(tokenizer, dtype, size)
-    if model["type"] == "BPE":
-        fast = _gigatoken(definition, library, content)
-        if fast is not None:
-            return fast
-    return library
+    if model["type"] == "BPE" and _gigatoken_agrees(definition, library, content):
+        return EncoderRecipe("gigatoken", definition, dtype, size)
+    return EncoderRecipe("tokenizers", definition, dtype, size)
+
+
+def encoder_for(definition: bytes, name: str = "tokenizer.json") -> Encoder:
+    """An encoder for this process; raises as `load_tokenizer` and `choose_encoder`."""
+    return choose_encoder(load_tokenizer(definition, name), definition, name).make()
 
 
 def load_tokenizer(definition: bytes, name: str = "tokenizer.json") -> Tokenizer:
@@ -156,21 +193,21 @@ def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
     return np.dtype("<u2" if vocabulary_size <= 1 << 16 else "<u4")
 
 
-def _gigatoken(
+def _gigatoken_agrees(
     definition: bytes, library: LibraryEncoder, content: Mapping[str, Any]
-) -> GigatokenEncoder | None:
-    """gigatoken, if it can serve the definition and agrees with the library on odd text."""
+) -> bool:
+    """Whether gigatoken can serve the definition and agrees with the library on odd text."""
     added = [token["content"] for token in content.get("added_tokens", ())]
     sample = [*_SAMPLE, *added, *(f"so {token}{token} it\n{token} is" for token in added[:64])]
     try:
-        fast = GigatokenEncoder(definition, library.dtype, library.vocabulary_size)
-        found = fast.encode(sample)
+        found = GigatokenEncoder(definition, library.dtype, library.vocabulary_size).encode(sample)
     except ImportError:
         raise
     except BaseException as error:  # it refuses what it cannot serve in many ways, also by a panic
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        return None
+        return False
     expected = library.encode(sample)
-    equal = all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
-    return fast if equal else None
+    return np.array_equal(found.lengths, expected.lengths) and np.array_equal(
+        found.ids, expected.ids
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from retort.core.errors import DataError
 from retort.data.config import NotUtf8
 
-_NAMED = 100
+NAMED = 100
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Where:
     Attributes:
         address, name: of its file, for errors and for reports (which are sealed).
         row: from 1, the header of a table not counted; 0 where the file is the document.
-        offset: of its first byte in the file; None where that is compressed.
+        offset: of its first byte in the file (what it holds, if it is compressed); None in Parquet.
     """
 
     address: str
@@ -86,7 +86,7 @@ class Decoder:
             raise DataError(f"{where}: is not UTF-8{at}: {reason}; see data.not_utf8")
         self.not_utf8 += 1
         self.dropped += self._policy == "drop"
-        if len(self.places) < _NAMED:
+        if len(self.places) < NAMED:
             self.places.append(Place(where.name, where.row, offset))
 
 

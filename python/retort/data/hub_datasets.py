@@ -7,11 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from datasets import Dataset  # type: ignore[import-untyped]
+from pyarrow.dataset import ParquetFragmentScanOptions  # type: ignore[import-untyped]
 
 from retort.data.documents import Document, Part
 from retort.data.hub import hub_files
 
 _log = logging.getLogger(__name__)
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ def stream(name: str, endpoint: str | None = None, cache: Path | None = None) ->
 
 def _read(file: Path, labels: tuple[str, ...], part: Part) -> Iterator[Document]:
     # Streaming reads the file itself; otherwise a copy of it is made in the user's home first.
+    # Without these two, what it has read of the file stays in memory to the end: Arrow's tables
+    # instead of rows, and no buffer of Arrow's own.
+    unbuffered = ParquetFragmentScanOptions(pre_buffer=False)
     with TemporaryDirectory() as scratch:
-        rows = Dataset.from_parquet(str(file), streaming=True, cache_dir=scratch)
-        for row in rows:
-            yield Document(row["text"], labels[row["label"]], part)
+        rows = Dataset.from_parquet(
+            str(file), streaming=True, cache_dir=scratch, fragment_scan_options=unbuffered
+        )
+        for table in rows.with_format("arrow").iter(_ROWS):
+            for row in table.to_pylist():
+                yield Document(row["text"], labels[row["label"]], part)

@@ -1,72 +1,24 @@
-"""What is remembered of each document between two passes over a source: 29 bytes.
+"""What becomes of each document: copies are removed, the rest is split, all by its digest.
 
-The first pass notes key, label, part and lengths of every document; `settle` then decides about
-all at once, by sorting the keys, by the same rules as `retort.data.documents`.
+The rules are those of `retort.data.documents`, applied to all documents of a corpus at once by
+sorting the keys of their texts.
 """
 
-from array import array
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retort.core.errors import DataError
-from retort.data.documents import Document, Part
+from retort.data.chunks import PARTS as OWN_PARTS
+from retort.data.chunks import Columns
+from retort.data.documents import Part
+from retort.data.keys import halves
 
-KEY = 16
-"""Bytes of a digest that are kept: two of a billion texts are equal in them by chance once in
-10^21 times."""
 EMPTY, DUPLICATE, AMBIGUOUS, NEAR, TRAIN, HELD_OUT = range(6)
 PARTS: dict[int, Part] = {TRAIN: "train", HELD_OUT: "held_out"}
-_OWN_PART = {None: 0, "train": TRAIN, "held_out": HELD_OUT}
-_LONGEST = 2**32 - 1
-
-
-class Ledger:
-    """Columns that grow by a document at a time.
-
-    Attributes:
-        labels: in the order in which they were met.
-    """
-
-    def __init__(self) -> None:
-        self.labels: list[str | None] = []
-        self._label_numbers: dict[str | None, int] = {}
-        self._keys = bytearray()
-        self._columns = {name: array(code) for name, code in zip(_NAMES, _CODES, strict=True)}
-
-    def __len__(self) -> int:
-        return len(self._keys) // KEY
-
-    def add(self, document: Document, digest: bytes, words: int) -> None:
-        """Note a document: its digest (32 bytes) and its number of words, 0 if it is empty."""
-        if document.label not in self._label_numbers:
-            self._label_numbers[document.label] = len(self.labels)
-            self.labels.append(document.label)
-        self._keys += digest[:KEY]
-        columns = self._columns
-        columns["label"].append(self._label_numbers[document.label])
-        columns["part"].append(_OWN_PART[document.part])
-        columns["characters"].append(min(len(document.text), _LONGEST))
-        columns["words"].append(min(words, _LONGEST))
-
-    def key(self, number: int) -> bytes:
-        """The key of a document."""
-        return bytes(self._keys[number * KEY : (number + 1) * KEY])
-
-    def column(self, name: str) -> NDArray[np.uint32]:
-        """`label`, `part`, `characters` or `words` of all documents."""
-        column = self._columns[name]
-        return np.array(column, dtype=np.uint32)
-
-    def halves(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """The first and the second eight bytes of all keys, as numbers."""
-        keys = np.frombuffer(bytes(self._keys), dtype=">u8").reshape(-1, 2)
-        return keys[:, 0].astype(np.uint64), keys[:, 1].astype(np.uint64)
-
-
-_NAMES = ("label", "part", "characters", "words")
-_CODES = ("I", "B", "I", "I")
+_OWN = np.array([0, TRAIN, HELD_OUT], np.uint8)
+assert OWN_PARTS == (None, "train", "held_out")
 
 
 @dataclass(frozen=True)
@@ -82,7 +34,7 @@ class Settled:
     crossing: int
 
 
-def settle(ledger: Ledger, held_out: float) -> Settled:
+def settle(columns: Columns, held_out: float) -> Settled:
     """Decide about every document.
 
     Of copies with one label the first stays, or the first in the source's own test set if there
@@ -92,10 +44,9 @@ def settle(ledger: Ledger, held_out: float) -> Settled:
     Args:
         held_out: share of documents to hold out, where the source has not chosen itself.
     """
-    count = len(ledger)
-    verdicts = np.full(count, EMPTY, np.uint8)
-    high, low = ledger.halves()
-    numbers = np.flatnonzero(ledger.column("words") > 0)
+    verdicts = np.full(len(columns), EMPTY, np.uint8)
+    high, low = halves(columns.keys)
+    numbers = np.flatnonzero(~columns.empty)
     if len(numbers) == 0:
         return Settled(verdicts, 0)
     order = numbers[np.lexsort((low[numbers], high[numbers]))]  # stable: copies in source order
@@ -104,9 +55,9 @@ def settle(ledger: Ledger, held_out: float) -> Settled:
     starts = np.flatnonzero(new)
     sizes = np.diff(np.append(starts, len(order)))
 
-    labels = ledger.column("label")[order]
+    labels = columns.labels[order]
     one_label = np.minimum.reduceat(labels, starts) == np.maximum.reduceat(labels, starts)
-    own = ledger.column("part")[order]
+    own = _OWN[columns.parts[order]]
     places = np.arange(len(order))
     first_held_out = np.minimum.reduceat(np.where(own == HELD_OUT, places, len(order)), starts)
     stays = np.where(first_held_out < len(order), first_held_out, starts)[one_label]
@@ -119,13 +70,13 @@ def settle(ledger: Ledger, held_out: float) -> Settled:
     return Settled(verdicts, crossing)
 
 
-def check_leakage(ledger: Ledger, verdicts: NDArray[np.uint8]) -> None:
+def check_leakage(columns: Columns, verdicts: NDArray[np.uint8]) -> None:
     """Refuse a text that would be learned from and held out.
 
     Raises:
         DataError: names the number of the first such document, counted from 1.
     """
-    high, low = ledger.halves()
+    high, low = halves(columns.keys)
     numbers = np.flatnonzero((verdicts == TRAIN) | (verdicts == HELD_OUT))
     order = numbers[np.lexsort((low[numbers], high[numbers]))]
     same = (high[order][1:] == high[order][:-1]) & (low[order][1:] == low[order][:-1])

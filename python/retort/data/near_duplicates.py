@@ -1,8 +1,7 @@
 """Near-duplicates: documents that share most of their word shingles, by MinHash and LSH.
 
-Broder, "On the Resemblance and Containment of Documents", 1997; Indyk and Motwani, "Approximate
-Nearest Neighbors", 1998. Signatures are those of the library datasketch; bands are compared by
-sorting them, which takes a fifth of the memory of its tables of sets. All is deterministic.
+Signatures that agree in a band are compared (Indyk and Motwani, "Approximate Nearest Neighbors",
+1998); sorting finds them in less memory than tables would. All is deterministic.
 """
 
 import bisect
@@ -10,20 +9,18 @@ import heapq
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from zlib import crc32
 
 import numpy as np
-from datasketch import MinHash  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from retort.data.config import NearDuplicatesConfig
 from retort.data.documents import Part
+from retort.data.minhash import EMPTY
 
-_WORD = re.compile(r"\w+")
+_VISIBLE = re.compile(r"\S")
+_KEY = 24
 _EXCERPT = 80
 _EXAMPLES = 20
-_PIECE = 4096
-_SCHEME = "affine32"
 _FOUND = 0.99
 _MATES = 200
 
@@ -35,7 +32,7 @@ class NearPair:
     Attributes:
         first, second: numbers of documents in the order of the source, from 1.
         first_part, second_part: where they are.
-        first_text, second_text: how they begin, in words.
+        first_text, second_text: how they begin.
     """
 
     similarity: float
@@ -75,77 +72,85 @@ class NearDuplicates:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A document that stays: its number in the order of the source, its part, its first words."""
+    """A document that stays: its number in the order of the source, its part, how it begins."""
 
     number: int
     part: Part
     excerpt: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Slot:
     """One text of the sample, and the two copies of it of which one stays."""
 
-    digest: bytes
     first: int
     first_held_out: int | None
     excerpt: str
+    signature: NDArray[np.uint32]
+
+
+def position(digest: bytes) -> int:
+    """The place of a text in the order of digests: whole, from 0 to 2^64 - 1."""
+    return int.from_bytes(digest[16:_KEY], "big")
+
+
+def excerpt(text: str) -> str:
+    """How a text begins: at most 80 characters, with single spaces."""
+    visible = _VISIBLE.search(text)
+    start = visible.start() if visible else len(text)
+    return " ".join(text[start : start + 2 * _EXCERPT].split())[:_EXCERPT]
 
 
 class Sample:
-    """The signatures of documents that are first in the order of their digests' second half.
+    """The signatures of documents that are first in the order of their digests' third quarter.
 
     That order has nothing to do with the split, which goes by the first half, nor with the order
-    of the source; so the sample is a fair one, and the same for the same documents.
+    of the source; so the sample is a fair one. It is the same in whatever order documents come.
     """
 
     def __init__(self, config: NearDuplicatesConfig) -> None:
         self._config = config
-        self._empty = MinHash(config.permutations, scheme=_SCHEME, hashfunc=crc32)
-        self._signatures: NDArray[np.uint32] = np.empty((0, config.permutations), np.uint32)
-        self._slots: list[_Slot] = []
-        self._numbers: dict[bytes, int] = {}
-        self._heap: list[tuple[int, int]] = []
-        """Negative position and slot: the last of the sample is at the top."""
+        self._slots: dict[bytes, _Slot] = {}
+        self._heap: list[tuple[int, bytes]] = []
+        """Negative position and digest: the last of the sample is at the top."""
 
-    def add(self, number: int, digest: bytes, part: Part | None, text: str) -> None:
-        """Consider a document.
+    @property
+    def threshold(self) -> int:
+        """No document from this position on changes the sample any more; it never rises."""
+        return 1 - self._heap[0][0] if len(self._heap) == self._config.documents else 2**64
+
+    def add(
+        self,
+        number: int,
+        digest: bytes,
+        part: Part | None,
+        excerpt: str,
+        signature: NDArray[np.uint32],
+    ) -> None:
+        """Consider a document; one without words is left out.
 
         Args:
-            number: of the document in the order of the source; numbers rise.
-            digest: SHA-256 of the text.
+            number: of the document in the order of the source.
+            digest: SHA-256 of the text, or the first 24 bytes of it.
             part: the one that the source itself has put it in.
+            signature: uint32, [permutations].
         """
-        known = self._numbers.get(digest)
-        if known is not None:
-            slot = self._slots[known]
-            if part == "held_out" and slot.first_held_out is None:
-                self._slots[known] = _Slot(digest, slot.first, number, slot.excerpt)
+        where = position(digest)
+        if where >= self.threshold or signature[0] == EMPTY:
             return
-        position = int.from_bytes(digest[16:24], "big")
-        full = len(self._slots) == self._config.documents
-        if full and position >= -self._heap[0][0]:
+        key = digest[:_KEY]
+        held_out = number if part == "held_out" else None
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.first = min(slot.first, number)
+            copies = (slot.first_held_out, held_out)
+            slot.first_held_out = min((one for one in copies if one is not None), default=None)
             return
-        words = _WORD.findall(text.lower())
-        if not words:
-            return
-        entry = _Slot(
-            digest,
-            number,
-            number if part == "held_out" else None,
-            " ".join(words[:_EXCERPT])[:_EXCERPT],
-        )
-        if full:
-            _, place = heapq.heapreplace(self._heap, (-position, self._heap[0][1]))
-            del self._numbers[self._slots[place].digest]
-            self._slots[place] = entry
+        self._slots[key] = _Slot(number, held_out, excerpt, signature.copy())
+        if len(self._heap) < self._config.documents:
+            heapq.heappush(self._heap, (-where, key))
         else:
-            place = len(self._slots)
-            heapq.heappush(self._heap, (-position, place))
-            self._slots.append(entry)
-            self._grow(place)
-        self._numbers[digest] = place
-        self._signatures[place] = self._signature(words)
+            del self._slots[heapq.heappushpop(self._heap, (-where, key))[1]]
 
     def kept(self, part_of: Callable[[int], Part | None]) -> tuple[list[Entry], NDArray[np.uint32]]:
         """Those in the sample that stay, in the order of the source, and their signatures.
@@ -156,35 +161,15 @@ class Sample:
             Entries, and uint32, [entries, permutations].
         """
         found = []
-        for place, slot in enumerate(self._slots):
+        for slot in self._slots.values():
             for number in dict.fromkeys((slot.first_held_out, slot.first)):
                 part = None if number is None else part_of(number)
                 if number is not None and part is not None:
-                    found.append((Entry(number, part, slot.excerpt), place))
+                    found.append((Entry(number, part, slot.excerpt), slot.signature))
                     break
         found.sort(key=lambda one: one[0].number)
-        places = [place for _, place in found]
-        return [entry for entry, _ in found], self._signatures[places]
-
-    def _grow(self, place: int) -> None:
-        if place < len(self._signatures):
-            return
-        rows = min(self._config.documents, max(1024, 2 * place))
-        grown = np.empty((rows, self._config.permutations), np.uint32)
-        grown[:place] = self._signatures
-        self._signatures = grown
-
-    def _signature(self, words: list[str]) -> NDArray[np.uint32]:
-        signature = MinHash(
-            self._config.permutations,
-            scheme=_SCHEME,
-            hashfunc=crc32,  # twice as fast as the library's own; its mixing makes up for the rest
-            permutations=self._empty.permutations,
-        )
-        for piece in _pieces(words, self._config.shingle):
-            signature.update_batch(piece)
-        values: NDArray[np.uint32] = signature.hashvalues
-        return values
+        rows = np.array([signature for _, signature in found], np.uint32)
+        return [entry for entry, _ in found], rows.reshape(-1, self._config.permutations)
 
 
 def find_near_duplicates(
@@ -299,11 +284,3 @@ class _Groups:
             self._above[place] = self._above[self._above[place]]
             place = self._above[place]
         return place
-
-
-def _pieces(words: list[str], size: int) -> Iterator[list[bytes]]:
-    """All shingles of a text, a bounded number at a time. A short text is one shingle."""
-    last = max(1, len(words) - size + 1)
-    for start in range(0, last, _PIECE):
-        end = min(start + _PIECE, last)
-        yield [" ".join(words[place : place + size]).encode() for place in range(start, end)]

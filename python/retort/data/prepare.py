@@ -5,7 +5,6 @@ python -m retort.data.prepare --config FILE_OR_NAME --set key=value --out DIR
 
 import argparse
 import json
-import os
 import shlex
 import sys
 import time
@@ -15,16 +14,11 @@ from pathlib import Path
 from retort.core.cli import Invocation, positive, run, seal_line
 from retort.core.config import Recipe, find_recipe, load_recipe, recipe_names, to_yaml
 from retort.core.errors import UserError
-from retort.data.config import seal_settings
-from retort.data.corpus import Corpus, survey
-from retort.data.data_report import render
+from retort.data.engines import LocalEngine
 from retort.data.preparation import PreparationRecipe, read_tokenizer, recipes
-from retort.data.prepare_progress import show_progress
-from retort.data.store_writer import Written, write_store
-
-REPORT = "report.html"
-VALIDATION = "validation.json"
-_CHARACTERS_WORTH_WORKERS = 100_000_000
+from retort.data.preparing import prepare_store
+from retort.data.store import REPORT
+from retort.data.store_writer import Written
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,8 +36,13 @@ def main(arguments: Sequence[str]) -> int:
     print(f"# recipe {recipe.name}, resolved\n{to_yaml(recipe.config)}", file=sys.stderr)
     out = invocation.resolve(options.out)
     start = time.monotonic()
-    corpus, written = prepare(recipe, out, workers=options.workers)
-    _say(corpus, written, time.monotonic() - start, out)
+    written = prepare_store(
+        out,
+        recipe.config.data,
+        recipe.config.tokenizer.train or read_tokenizer(recipe.config.tokenizer),
+        engine=LocalEngine(options.workers),
+    )
+    _say(written, time.monotonic() - start, out)
     if options.json:
         print(json.dumps(_as_json(written, out)))
     else:
@@ -51,48 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def prepare(
-    recipe: Recipe[PreparationRecipe], out: Path, *, workers: int | None
-) -> tuple[Corpus, Written]:
-    """Survey the documents, tokenise those that stay, and seal store and report at `out`.
-
-    Nothing is written before the survey has found the documents usable. A store that is at `out`
-    already gives the shards that have not changed.
-
-    Args:
-        workers: processes that tokenise; None: as many as there are cores, or one where starting
-            them would take longer than the work.
-    Raises:
-        UserError: the documents, the tokenizer or `out` are not usable; nothing is sealed.
-    """
-    config = recipe.config
-    tokenizer = read_tokenizer(config.tokenizer)
-    corpus = survey(config.data)
-    settings = seal_settings(config.data)
-    validation = corpus.validation
-    report = render(recipe.name, corpus)
-    total = validation.train + validation.held_out
-    with show_progress(total) as progress:
-        written = write_store(
-            out,
-            corpus.documents(),
-            tokenizer=tokenizer,
-            labels=corpus.labels,
-            inputs={"source": corpus.digest},
-            config={"data": settings},
-            workers=workers or _fitting_workers(validation.characters.total),
-            progress=progress,
-            extra=lambda: {VALIDATION: validation.to_json(), REPORT: report.encode("utf-8")},
-        )
-    return corpus, written
-
-
-def _fitting_workers(characters: int) -> int:
-    return os.cpu_count() or 1 if characters >= _CHARACTERS_WORTH_WORKERS else 1
-
-
-def _say(corpus: Corpus, written: Written, seconds: float, out: Path) -> None:
-    found = corpus.validation
+def _say(written: Written, seconds: float, out: Path) -> None:
+    found = written.corpus.validation
     removed = found.empty + found.duplicates + found.ambiguous + found.near_removed
     print(
         f"\n{found.documents:,} documents read, {removed:,} removed, {found.train:,} to learn from, "
@@ -141,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=positive,
         metavar="N",
-        help="processes that tokenise (one a core for a large corpus, else one); the seal is the same",
+        help="processes that read (one a core for a large corpus, else one); the seal is the same",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--list", action="store_true", help="print the names of the recipes")

@@ -89,7 +89,7 @@ class ClassificationReader:
             ConfigError: the lengths do not rise, or leave no room beside the special tokens.
             DataError: the part is empty, or the tokenizer has no padding token.
         """
-        around = len(special.prefix) + len(special.suffix)
+        around = special.around
         if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] <= around:
             raise ConfigError(f"lengths must rise and be over {around}, not {list(lengths)}")
         if len(part) == 0:

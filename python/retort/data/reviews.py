@@ -14,7 +14,8 @@ from retort.core.packages import package_directory
 from retort.data.addresses import File, find_files
 from retort.data.config import FilesConfig
 from retort.data.encoding import Decoder
-from retort.data.records import Record, read_text
+from retort.data.records import WHOLE, Record
+from retort.data.text_files import read_text
 
 _PACKAGE = "hutto_icwsm_2014"
 _FILE = "movieReviewSnippets_GroundTruth.txt"
@@ -46,7 +47,7 @@ def read_reviews(file: File, decoder: Decoder) -> Iterator[Record]:
     Raises:
         DataError: a line is not number, rating and snippet between tabs.
     """
-    for line in read_text(file, FilesConfig(paths=(file.address,)), decoder):
+    for line in read_text(file, FilesConfig(paths=(file.address,)), decoder, WHOLE):
         rating, snippet = _parse(line)
         if rating:
             label = "positive" if rating > 0 else "negative"

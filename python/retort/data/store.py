@@ -1,6 +1,7 @@
 """The token store: a sealed directory of shards, read through the memory map of each.
 
 It holds `tokenizer.json`, the shards, and `store.json`, which says what they are (`StoreFacts`).
+One that was prepared from documents also holds what was found out about them.
 """
 
 import json
@@ -24,6 +25,8 @@ from retort.data.shards import Shard, ShardFacts, map_shard
 KIND = "token-store"
 FACTS = "store.json"
 TOKENIZER = "tokenizer.json"
+REPORT = "report.html"
+VALIDATION = "validation.json"
 FORMAT = 1
 _PADDING = ("[PAD]", "<pad>", "<|padding|>")
 _BOUNDARY = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
@@ -43,6 +46,11 @@ class SpecialTokens:
     suffix: tuple[int, ...]
     padding: int | None
     boundary: int | None
+
+    @property
+    def around(self) -> int:
+        """How many there are around one text for a classifier."""
+        return len(self.prefix) + len(self.suffix)
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,12 @@ class StorePart:
     def lengths(self) -> NDArray[np.int64]:
         """The number of tokens of each document."""
         return self._joined([np.diff(shard.offsets) - 1 for shard in self.shards])
+
+    def over(self, tokens: int) -> tuple[int, int]:
+        """How many documents have more than `tokens` tokens, and how many tokens those are over."""
+        excess = self.lengths - tokens
+        longer = excess > 0
+        return int(longer.sum()), int(excess[longer].sum())
 
     @staticmethod
     def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[np.int64]:

@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 
 from retort.core.digest import canonical_json
 from retort.core.errors import DataError
+from retort.data.chunks import Columns
 from retort.data.config import NotUtf8
 from retort.data.documents import Part, labels_of
 from retort.data.encoding import Place
-from retort.data.ledger import AMBIGUOUS, DUPLICATE, EMPTY, HELD_OUT, NEAR, TRAIN, Ledger
+from retort.data.ledger import AMBIGUOUS, DUPLICATE, EMPTY, HELD_OUT, NEAR, TRAIN
 from retort.data.near_duplicates import NearDuplicates
 
 _BINS = 40
+_FAR = 8
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _IMBALANCE = 10
 
@@ -59,7 +61,8 @@ class Lengths:
 
     Attributes:
         quantiles: by their share: `0.5` is the median. Each is the length of some document.
-        edges: of the bins, each about the same factor from the next; one more than counts.
+        edges: of the bins, one more than counts: equally far apart, or where the longest document is
+            over eight times the median, each about the same factor from the next.
         counts: documents in each bin, its lower edge included, its upper one not.
     """
 
@@ -80,6 +83,7 @@ class Validation:
         documents: as the source gave them; the next five were removed.
         crossing: texts in both parts of a source that has its own; their copies to learn from are
             among the duplicates removed.
+        tokens: None where no tokenizer was used.
         near_duplicates: None where the recipe says not to look.
         warnings: what a person should look at.
     """
@@ -96,7 +100,7 @@ class Validation:
     crossing: int
     labels: tuple[LabelCounts, ...]
     characters: Lengths
-    words: Lengths
+    tokens: Lengths | None
     near_duplicates: NearDuplicates | None
     warnings: tuple[str, ...]
 
@@ -107,15 +111,18 @@ class Validation:
 
 def validate(
     schema: Schema,
-    ledger: Ledger,
+    columns: Columns,
     verdicts: NDArray[np.uint8],
     *,
+    tokens: NDArray[np.int64] | None,
     crossing: int,
     encodings: Encodings,
     near: NearDuplicates | None,
 ) -> Validation:
     """Put the figures of a corpus together.
 
+    Args:
+        tokens: of each document; None where they are not known.
     Raises:
         DataError: nothing stays, a part is empty, or the labels cannot be learned from.
     """
@@ -123,16 +130,15 @@ def validate(
     for verdict, part in ((TRAIN, "train"), (HELD_OUT, "held_out")):
         if counts[verdict] == 0:
             raise DataError(
-                f"no document falls in the {part} part, of {len(ledger)} that the source has; "
+                f"no document falls in the {part} part, of {len(columns)} that the source has; "
                 "give more documents or change data.held_out"
             )
     stays = (verdicts == TRAIN) | (verdicts == HELD_OUT)
-    labels = _labels(ledger, verdicts)
-    words = measure_lengths(ledger.column("words")[stays])
+    labels = _labels(columns, verdicts)
     return Validation(
         schema=schema,
         encodings=encodings,
-        documents=len(ledger),
+        documents=len(columns),
         empty=counts[EMPTY],
         duplicates=counts[DUPLICATE],
         ambiguous=counts[AMBIGUOUS],
@@ -141,19 +147,18 @@ def validate(
         held_out=counts[HELD_OUT],
         crossing=crossing,
         labels=labels,
-        characters=measure_lengths(ledger.column("characters")[stays]),
-        words=words,
+        characters=measure_lengths(columns.characters[stays]),
+        tokens=None if tokens is None else measure_lengths(tokens[stays]),
         near_duplicates=near,
         warnings=tuple(_warnings(counts, crossing, labels, encodings, near)),
     )
 
 
-def measure_lengths(lengths: NDArray[np.uint32]) -> Lengths:
-    """Figures of the lengths of at least one document, none of them 0."""
+def measure_lengths(lengths: NDArray[np.uint32] | NDArray[np.int64]) -> Lengths:
+    """Figures of the lengths of at least one document."""
     ordered = np.sort(lengths)
     low, high = int(ordered[0]), int(ordered[-1])
-    edges = np.unique(np.geomspace(low, high + 1, _BINS + 1).round().astype(np.int64))
-    edges[0], edges[-1] = low, high + 1
+    edges = _edges(low, high, median=int(ordered[len(ordered) // 2]))
     counts, _ = np.histogram(ordered, bins=edges)
     total = int(ordered.sum(dtype=np.uint64))
     last = len(ordered) - 1
@@ -168,25 +173,34 @@ def measure_lengths(lengths: NDArray[np.uint32]) -> Lengths:
     )
 
 
-def _labels(ledger: Ledger, verdicts: NDArray[np.uint8]) -> tuple[LabelCounts, ...]:
+def _edges(low: int, high: int, median: int) -> NDArray[np.int64]:
+    if high <= _FAR * median:
+        width = -(-(high + 1 - low) // _BINS)
+        return np.arange(low, high + 1 + width, width, dtype=np.int64)
+    edges = np.unique(np.geomspace(max(low, 1), high + 1, _BINS + 1).round().astype(np.int64))
+    edges[0], edges[-1] = low, high + 1
+    return edges
+
+
+def _labels(columns: Columns, verdicts: NDArray[np.uint8]) -> tuple[LabelCounts, ...]:
     """Counts of each label, sorted; none where documents have no labels."""
-    if ledger.labels == [None]:
+    if columns.names == (None,):
         return ()
-    numbers = ledger.column("label")
-    size = len(ledger.labels)
+    numbers = columns.labels
+    size = len(columns.names)
     counts = {
         part: np.bincount(numbers[verdicts == verdict], minlength=size).tolist()
         for part, verdict in (("train", TRAIN), ("held_out", HELD_OUT))
     }
     found: dict[Part, set[str | None]] = {
         "train": {
-            name for name, count in zip(ledger.labels, counts["train"], strict=True) if count
+            name for name, count in zip(columns.names, counts["train"], strict=True) if count
         },
         "held_out": {
-            name for name, count in zip(ledger.labels, counts["held_out"], strict=True) if count
+            name for name, count in zip(columns.names, counts["held_out"], strict=True) if count
         },
     }
-    places = {label: place for place, label in enumerate(ledger.labels)}
+    places = {label: place for place, label in enumerate(columns.names)}
     return tuple(
         LabelCounts(label, counts["train"][places[label]], counts["held_out"][places[label]])
         for label in labels_of(found)

@@ -3,26 +3,27 @@
 Text is cut at white space, and what was seen before is looked up. That is exact for a
 BertNormalizer followed by a BertPreTokenizer: both treat each character by itself (Unicode
 decomposition reorders combining marks, but never across a space), white space ends a word and is
-no token. New ASCII chunks are cut into words and punctuation and matched against the vocabulary,
-longest first; the library itself encodes everything else that is new.
+no token. A new ASCII chunk is cut into words and punctuation, each of which the library's model
+divides; everything else that is new is encoded by the library as a whole. Cutting and looking up is
+done for many texts at a time by Arrow.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-_SPACE = re.compile(rb"[ \t\n\r]")
-_CHUNK = re.compile(rb"[^ \t\n\r]+")
+from retort.data.encoded import Encoded
+
 _PIECE = re.compile(rb"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 _NOT_PRINTABLE = re.compile(rb"[^!-~]")
 _LONGEST_KEPT = 64
 """Longest chunk that is kept, in bytes: what is longer hardly comes twice."""
-_SEGMENT = 1 << 20
-"""Bytes of text that are cut into chunks at a time, which bounds the memory for one document."""
+_SPACES_REMOVED = {0x0B: None, 0x0C: None}
+"""White space that the normaliser's `clean_text` removes, before it could end a word."""
 
 
 def supports(definition: Mapping[str, Any]) -> bool:
@@ -65,34 +66,56 @@ class WordPieceEncoder:
             dtype: of the token numbers, little-endian.
             cache_size: number of chunks kept (about 200 bytes each); beyond it, it starts anew.
         """
+        import pyarrow  # type: ignore[import-untyped]  # large, and most readers need no encoder
+        import pyarrow.compute  # type: ignore[import-untyped]
+
         self.dtype = dtype
         self.vocabulary_size = vocabulary_size
+        self._arrow = pyarrow
+        self._cleans = bool(definition["normalizer"]["clean_text"])
         self._words = _Words(tokenizer, definition, dtype, cache_size)
 
-    def encode(self, texts: Sequence[str]) -> list[NDArray[Any]]:
-        """The token numbers of each text, without special tokens around it."""
-        return [np.frombuffer(self._encode(text.encode("utf-8")), self.dtype) for text in texts]
-
-    def _encode(self, data: bytes) -> bytes:
-        # bytes.split also cuts at these two, which the normaliser removes: "a\fb" is one word.
-        plain = b"\x0b" not in data and b"\x0c" not in data
-        numbers = self._words.__getitem__
-        return b"".join(
-            b"".join(map(numbers, segment.split() if plain else _CHUNK.findall(segment)))
-            for segment in _segments(data)
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The token numbers of texts, without special tokens around them."""
+        if self._cleans:
+            texts = [
+                text.translate(_SPACES_REMOVED) if "\x0b" in text or "\x0c" in text else text
+                for text in texts
+            ]
+        chunks = self._arrow.compute.ascii_split_whitespace(
+            self._arrow.array(texts, "large_string")
         )
+        distinct = chunks.values.dictionary_encode()
+        numbers = [
+            self._words[chunk]
+            for chunk in distinct.dictionary.cast(self._arrow.large_binary()).to_pylist()
+        ]
+        ids = np.frombuffer(b"".join(numbers), self.dtype)
+        counts = np.array([len(one) for one in numbers], np.int64) // self.dtype.itemsize
+        places = distinct.indices.to_numpy()
+        return _laid_out(ids, counts, places, chunks.offsets.to_numpy())
 
 
-def _segments(data: bytes) -> Iterator[bytes]:
-    """Cut a long text at white space."""
-    start = 0
-    while len(data) - start > _SEGMENT:
-        space = _SPACE.search(data, start + _SEGMENT)
-        if space is None:
-            break
-        yield data[start : space.start()]
-        start = space.end()
-    yield data[start:] if start else data
+def _laid_out(
+    ids: NDArray[Any],
+    counts: NDArray[np.int64],
+    places: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+) -> Encoded:
+    """The token numbers of texts from those of their distinct chunks.
+
+    Args:
+        ids: of all distinct chunks, one after the other.
+        counts: int64 [distinct chunks], how many each has.
+        places: int32 [chunks], the distinct chunk that each one is.
+        offsets: int64 [texts + 1], the first chunk of each text.
+    """
+    lengths = counts[places]
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    # Token t of a chunk that begins at `start` in `ids` and at `at` in the result: start - at + t.
+    shifts = (np.cumsum(counts) - counts)[places] - ends[:-1]
+    taken = ids[np.repeat(shifts, lengths) + np.arange(ends[-1])]
+    return Encoded(taken, np.diff(ends[offsets]))
 
 
 class _Words(dict[bytes, bytes]):
@@ -106,20 +129,11 @@ class _Words(dict[bytes, bytes]):
         cache_size: int,
     ) -> None:
         super().__init__()
-        model = definition["model"]
-        vocabulary: Mapping[str, int] = model["vocab"]
         self._tokenizer = tokenizer
         self._dtype = dtype
         self._cache_size = cache_size
         self._lowercase = bool(definition["normalizer"]["lowercase"])
-        self._longest = int(model["max_input_chars_per_word"])
-        self._prefix = model["continuing_subword_prefix"].encode("utf-8")
-        self._vocabulary = {
-            token.encode("utf-8"): number.to_bytes(dtype.itemsize, "little")
-            for token, number in vocabulary.items()
-            if token.isascii() or token.startswith(model["continuing_subword_prefix"])
-        }
-        self._unknown = vocabulary[model["unk_token"]].to_bytes(dtype.itemsize, "little")
+        self._model = tokenizer.model
         added = [token["content"].lower().encode() for token in definition["added_tokens"]]
         self._added = re.compile(b"|".join(map(re.escape, added))) if added else None
 
@@ -138,22 +152,10 @@ class _Words(dict[bytes, bytes]):
         pieces = _PIECE.findall(chunk)
         if len(pieces) > 1:
             return b"".join(map(self.__getitem__, pieces))
-        return self._word(chunk.lower() if self._lowercase else chunk)
+        word = chunk.decode("ascii")
+        return self._word(word.lower() if self._lowercase else word)
 
-    def _word(self, word: bytes) -> bytes:
-        """The longest match first, again and again; one unknown token if any part has none."""
-        if len(word) > self._longest:
-            return self._unknown
-        found = []
-        start = 0
-        while start < len(word):
-            prefix = self._prefix if start else b""
-            for end in range(len(word), start, -1):
-                number = self._vocabulary.get(prefix + word[start:end])
-                if number is not None:
-                    break
-            else:
-                return self._unknown
-            found.append(number)
-            start = end
-        return b"".join(found)
+    def _word(self, word: str) -> bytes:
+        """What the library's own model finds in one word."""
+        ids = [token.id for token in self._model.tokenize(word)]
+        return np.array(ids, self._dtype).tobytes()

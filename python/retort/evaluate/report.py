@@ -1,14 +1,28 @@
 """The report of a run: one HTML file with everything in it, the same bytes for the same run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from retort.core.errors import SealError
 from retort.core.report import code, facts_table, header, page, section, table, verdict
 from retort.core.seal import Sealed
-from retort.data.dataset import DataFacts
+from retort.data.store import REPORT, VALIDATION
 from retort.evaluate.metrics import Metrics
 from retort.evaluate.plots import confusion_picture, loss_curve
+
+
+@dataclass(frozen=True)
+class DocumentFacts:
+    """How many documents the source gave, and how many of them were not as one would wish."""
+
+    documents: int
+    duplicates: int
+    ambiguous: int
+    empty: int
+    near_removed: int
+    not_utf8: int
 
 
 @dataclass(frozen=True)
@@ -38,9 +52,33 @@ class RunFacts:
     samples: int
     parameters: int
     train_documents: int
-    data: DataFacts
+    data: DocumentFacts | None
     tokens: TokenFacts
     configuration: str
+
+
+def document_facts(store: Sealed) -> DocumentFacts | None:
+    """What a token store knows of its documents; None if it was not prepared from a source.
+
+    Raises:
+        SealError: its file of figures is another program's.
+    """
+    if all(file.path != VALIDATION for file in store.manifest.files):
+        return None
+    try:
+        value = json.loads(store.read(VALIDATION))
+        return DocumentFacts(
+            documents=value["documents"],
+            duplicates=value["duplicates"],
+            ambiguous=value["ambiguous"],
+            empty=value["empty"],
+            near_removed=value["near_removed"],
+            not_utf8=value["encodings"]["not_utf8"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SealError(
+            f"{store.path / VALIDATION}: is not the figures of a corpus: {error!r}"
+        ) from error
 
 
 def render(run: RunFacts) -> str:
@@ -54,7 +92,7 @@ def render(run: RunFacts) -> str:
             f'<div class="narrow">{confusion_picture(run.metrics.confusion, labels)}</div>',
         ),
         section("Labels", _labels_table(run.metrics)),
-        section("Documents", facts_table(_document_facts(run))),
+        section("Documents", facts_table(_document_rows(run))),
         section(
             "Seal",
             facts_table(
@@ -89,18 +127,26 @@ def _header(run: RunFacts) -> str:
     return header(run.name, about, judged, figures)
 
 
-def _document_facts(run: RunFacts) -> dict[str, str]:
-    data, tokens = run.data, run.tokens
-    return {
-        "read from the source": f"{data.documents:,}",
-        "exact duplicates, removed": f"{data.duplicates:,}",
-        "same text with different labels, removed": f"{data.ambiguous:,}",
-        "empty, removed": f"{data.empty:,}",
-        "not UTF-8, read as Latin-1": f"{data.not_utf8:,}",
+def _document_rows(run: RunFacts) -> dict[str, str]:
+    tokens = run.tokens
+    rows = {} if run.data is None else _source_rows(run.data)
+    return rows | {
         "to learn from": f"{run.train_documents:,}",
         "held out": f"{run.metrics.documents:,}",
         f"longer than {tokens.max_tokens:,} tokens, cut": f"{tokens.truncated:,}",
         "tokens cut off": f"{tokens.dropped:,}",
+    }
+
+
+def _source_rows(data: DocumentFacts) -> dict[str, str]:
+    return {
+        "read from the source": f"{data.documents:,}",
+        "not UTF-8": f"{data.not_utf8:,}",
+        "empty, removed": f"{data.empty:,}",
+        "exact duplicates, removed": f"{data.duplicates:,}",
+        "same text with different labels, removed": f"{data.ambiguous:,}",
+        "nearly the same as one held out, removed": f"{data.near_removed:,}",
+        "more about them": f"{code(REPORT)} in the token store",
     }
 
 

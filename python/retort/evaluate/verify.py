@@ -1,8 +1,8 @@
 """A stranger's look at a checkpoint: a fresh process that trusts nothing but the files.
 
-    python -m retort.evaluate.verify --checkpoint DIR --dataset DIR --logits FILE
+    python -m retort.evaluate.verify --checkpoint DIR --store DIR --logits FILE
 
-It verifies every digest of the checkpoint and of the data set that it was made from, loads the
+It verifies every digest of the checkpoint and of the token store that it was made from, loads the
 model, computes the logits of all held-out documents, compares them bit for bit with those of the
 trained model, and measures. Exit code 1: other logits, or too low an accuracy. Exit code 2: a
 directory or file is altered or missing; it is named.
@@ -22,11 +22,11 @@ from torch import Tensor
 
 from retort.core.cli import Invocation, run, seal_line
 from retort.core.errors import DataError, SealError, VerificationError
-from retort.data.dataset import DocumentSet, load_dataset
-from retort.evaluate.metrics import Metrics, measure
+from retort.data.store import TokenStore
+from retort.evaluate.held_out import held_out_logits, measure_held_out
+from retort.evaluate.metrics import Metrics
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
-from retort.models.predict import logits_of_all
 
 LOGITS = "logits"
 
@@ -37,11 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     refuse_arithmetic_variables(os.environ)
     resolve = Invocation.from_environment().resolve
     checkpoint = load_checkpoint(resolve(options.checkpoint))
-    dataset = load_dataset(resolve(options.dataset))
+    store = open_store(resolve(options.store), checkpoint)
     expected = read_logits(resolve(options.logits))
     fix_arithmetic(checkpoint.threads)
-    actual = held_out_logits(checkpoint, dataset)
-    metrics = evaluate(actual, dataset)
+    actual = held_out_logits(checkpoint.model, store, checkpoint.tokenise.max_tokens)
+    metrics = measure_held_out(actual, store)
     failure = find_failure(actual, expected, metrics, options.min_accuracy)
     if options.json:
         result = {
@@ -64,26 +64,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def held_out_logits(checkpoint: Checkpoint, dataset: DocumentSet) -> Tensor:
-    """Logits of the held-out documents: float32, [documents, labels].
+def open_store(path: Path, checkpoint: Checkpoint) -> TokenStore:
+    """The token store that a checkpoint was made from, verified.
 
     Raises:
-        SealError: the checkpoint was made from another data set.
+        SealError: it is not sealed, truncated, altered, or another store.
+        DataError: its tokenizer is not the checkpoint's.
     """
-    wanted = checkpoint.sealed.manifest.inputs.get("dataset")
-    if wanted != dataset.sealed.seal:
+    store = TokenStore.open(path, tokenizer=checkpoint.tokenise.definition)
+    wanted = checkpoint.sealed.manifest.inputs.get("tokens")
+    if wanted != store.sealed.seal:
         raise SealError(
-            f"{dataset.sealed.path}: its seal is {dataset.sealed.seal}, "
-            f"and the checkpoint was made from {wanted}"
+            f"{path}: its seal is {store.sealed.seal}, and the checkpoint was made from {wanted}"
         )
-    tokens = checkpoint.tokenise.encode([document.text for document in dataset.held_out])
-    return logits_of_all(checkpoint.model, tokens.ids, tokens.mask)
-
-
-def evaluate(logits: Tensor, dataset: DocumentSet) -> Metrics:
-    """Measure logits of the held-out documents."""
-    targets = torch.tensor(dataset.targets(dataset.held_out))
-    return measure(targets, logits.argmax(dim=1), dataset.labels)
+    return store
 
 
 def find_failure(
@@ -128,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="verify", description="Verify a checkpoint as a stranger would."
     )
     parser.add_argument("--checkpoint", required=True, metavar="DIR")
-    parser.add_argument("--dataset", required=True, metavar="DIR", help="what it was made from")
+    parser.add_argument(
+        "--store", required=True, metavar="DIR", help="the token store that it was made from"
+    )
     parser.add_argument(
         "--logits", required=True, metavar="FILE", help="the trained model's, safetensors"
     )

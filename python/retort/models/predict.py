@@ -1,6 +1,6 @@
 """From texts to logits to labels: the one way to predict, for training, verifying and serving."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +8,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from retort.models.checkpoint import Checkpoint
-
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -24,24 +22,22 @@ def logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
     """Class scores, float32, [texts, labels].
 
     Args:
-        ids, mask: int64, [texts, tokens], as `Tokeniser.encode` gives them.
+        ids, mask: int64, [texts, tokens], as `Tokeniser.encode` or a reader gives them.
     """
     output: Tensor = model(input_ids=ids, attention_mask=mask).logits
     return output
 
 
 @torch.inference_mode()
-def logits_of_all(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
-    """The same for many texts, always in the same batches: equal inputs give equal bits.
+def logits_of_all(model: PreTrainedModel, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """The same for one batch after the other: equal batches give equal bits.
 
+    Args:
+        batches: ids and mask of each.
     Returns:
         float32, [texts, labels].
     """
-    pieces = [
-        logits(model, ids[start : start + _BATCH], mask[start : start + _BATCH])
-        for start in range(0, len(ids), _BATCH)
-    ]
-    return torch.cat(pieces)
+    return torch.cat([logits(model, ids, mask) for ids, mask in batches])
 
 
 @torch.inference_mode()

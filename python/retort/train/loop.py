@@ -1,18 +1,16 @@
 """The training loop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from retort.core.errors import RetortError
-from retort.data.order import EpochOrder
-from retort.data.tokenise import Tokens
+from retort.data.readers import TextBatch
 from retort.models.determinism import seed_from
 from retort.models.predict import logits
 from retort.train.recipe import OptimizerConfig, TrainingRecipe
@@ -30,7 +28,7 @@ class Step:
 
 
 def train(
-    model: PreTrainedModel, tokens: Tokens, targets: Tensor, recipe: TrainingRecipe
+    model: PreTrainedModel, batch_of: Callable[[int], TextBatch], recipe: TrainingRecipe
 ) -> Iterator[Step]:
     """Train `model` in place, one optimiser step each time the caller asks for the next.
 
@@ -38,22 +36,22 @@ def train(
     batch, its dropout and its learning rate follow from these.
 
     Args:
-        targets: int64, [documents]: numbers of the labels.
+        batch_of: gives the texts of a step, counted from 0; `ClassificationReader.batch` does.
     Raises:
         RetortError: the loss is no longer a finite number.
     """
-    seed, steps, batch = recipe.train.seed, recipe.train.steps, recipe.train.batch
-    order = EpochOrder(len(tokens), seed)
+    seed, steps = recipe.train.seed, recipe.train.steps
     optimizer = _optimizer(model, recipe.optimizer)
     model.train()
     for step in range(steps):
-        rows = torch.tensor(order.batch(step, batch))
+        batch = batch_of(step)
+        ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
         lr = learning_rate(recipe.schedule, recipe.optimizer.lr, step, steps)
         for group in optimizer.param_groups:
             group["lr"] = lr
         torch.manual_seed(seed_from(seed, "dropout", step))
 
-        loss = cross_entropy(logits(model, tokens.ids[rows], tokens.mask[rows]), targets[rows])
+        loss = cross_entropy(logits(model, ids, mask), torch.from_numpy(batch.labels))
         if not loss.isfinite():
             raise RetortError(f"the loss of step {step + 1} is {loss.item()}; lower optimizer.lr")
         loss.backward()  # type: ignore[no-untyped-call]

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from retort.core.config import Frozen, for_seal
 from retort.core.digest import JSON
-from retort.data.config import DataConfig, seal_settings
+from retort.core.seal import Manifest
+from retort.data.config import DataConfig
 from retort.models.config import ModelConfig
 
 
@@ -59,9 +60,17 @@ class TrainingRecipe(Frozen):
     evaluate: EvaluateConfig = EvaluateConfig()
 
 
-def sealed_configuration(recipe: TrainingRecipe) -> dict[str, JSON]:
-    """What a checkpoint's seal holds of its recipe: all but where the files lie."""
-    data = {**seal_settings(recipe.data), "max_tokens": recipe.data.max_tokens}
+def sealed_configuration(recipe: TrainingRecipe, store: Manifest) -> dict[str, JSON]:
+    """What a checkpoint's seal holds of its recipe: all but where the files lie.
+
+    Of the documents it holds what their token store does, so that it makes no difference whether
+    the store was made by this run or was there before.
+    """
+    documents = store.config.get("data")
+    data = {
+        **(documents if isinstance(documents, dict) else {}),
+        "max_tokens": recipe.data.max_tokens,
+    }
     return {**for_seal(recipe), "data": data}
 
 

@@ -1,0 +1,109 @@
+"""Comma-separated values with a header (RFC 4180)."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import IO
+
+from retort.core.errors import DataError
+from retort.data.addresses import File
+from retort.data.config import FilesConfig
+from retort.data.encoding import Decoder, Where, refuse_binary
+from retort.data.records import LARGEST, WHOLE, Record, Span, label_of, lines_of, place_of
+
+
+def read_csv(file: File, config: FilesConfig, decoder: Decoder, _span: Span) -> Iterator[Record]:
+    """Comma-separated values with a header (RFC 4180): a quoted field may hold line ends."""
+    csv.field_size_limit(LARGEST)  # the module's own is 128 KiB, for the whole process
+    with file.open() as stream:
+        rows = _csv_rows(stream, file)
+        header = next(rows, None)
+        if header is None:
+            raise DataError(f"{file.address}: is empty; a CSV file begins with a header")
+        names = header.fields
+        if any(map(_escaped, "".join(names))):
+            raise DataError(f"{file.address}: is not CSV: its header is not UTF-8")
+        text_at = place_of(names, config.text, file)
+        label_at = None if config.label is None else place_of(names, config.label, file)
+        for row in rows:
+            if len(row.fields) != len(names):
+                raise DataError(
+                    f"{row.where}, at offset {row.where.offset}, has {len(row.fields)} "
+                    f"{'field' if len(row.fields) == 1 else 'fields'}; the header has {len(names)}"
+                )
+            text = _csv_text(row, text_at, decoder)
+            label = None if label_at is None else _csv_label(row, label_at)
+            if text is not None:
+                yield Record(text, label, row.where)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of CSV. In `fields`, bytes that are not UTF-8 are escaped by surrogates."""
+
+    fields: Sequence[str]
+    raw: bytes
+    where: Where
+
+
+def _csv_rows(stream: IO[bytes], file: File) -> Iterator[_Row]:
+    """Rows, the header first, which is row 0. A blank line is no row."""
+    raw = bytearray()
+    start = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal start
+        for where, line in lines_of(stream, file, WHOLE):
+            refuse_binary(line, replace(where, row=0))
+            if not raw:
+                start = where.offset or 0
+            raw.extend(line)
+            if len(raw) > LARGEST:
+                raise DataError(
+                    f"{file.address}: the row at offset {start} is over {LARGEST >> 20} MiB long; "
+                    "does a quote not end?"
+                )
+            yield line.decode("utf-8", "surrogateescape")
+
+    number = 0
+    rows = csv.reader(lines(), strict=True)
+    while True:
+        try:
+            fields = next(rows, None)
+        except csv.Error as error:
+            where = Where(file.address, file.name, number, start)
+            raise DataError(f"{where}, at offset {start}, is not CSV: {error}") from error
+        if fields is None:
+            return
+        if fields:
+            yield _Row(fields, bytes(raw), Where(file.address, file.name, number, start))
+            number += 1
+        raw.clear()
+
+
+def _csv_text(row: _Row, column: int, decoder: Decoder) -> str | None:
+    text = row.fields[column]
+    try:
+        text.encode("utf-8")
+        return text
+    except UnicodeEncodeError as error:
+        data = text.encode("utf-8", "surrogateescape")
+        index = len(text[: error.start].encode("utf-8"))
+    # Quotes are gone from the field, so its offset is found by counting the bytes that are wrong.
+    before = sum(map(_escaped, "".join(row.fields[:column])))
+    raw = row.raw.decode("utf-8", "surrogateescape")
+    start = [place for place, one in enumerate(raw) if _escaped(one)][before]
+    offset = len(raw[:start].encode("utf-8", "surrogateescape"))
+    assert row.where.offset is not None
+    return decoder.decode(data, replace(row.where, offset=row.where.offset + offset - index))
+
+
+def _csv_label(row: _Row, column: int) -> str:
+    label = row.fields[column]
+    if any(map(_escaped, label)):
+        raise DataError(f"{row.where}: the label is not UTF-8")
+    return str(label_of({"": label}, "", row.where))
+
+
+def _escaped(character: str) -> bool:
+    return "\udc80" <= character <= "\udcff"

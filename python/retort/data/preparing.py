@@ -1,0 +1,67 @@
+"""From raw text to a sealed token store with its report, in one call."""
+
+import logging
+from pathlib import Path
+
+from retort.core.config import for_seal
+from retort.core.digest import JSON
+from retort.data.config import CorpusConfig
+from retort.data.corpus import Corpus, survey
+from retort.data.engines import Engine, LocalEngine
+from retort.data.prepare_progress import show_progress
+from retort.data.store import REPORT, VALIDATION
+from retort.data.store_writer import Written, write_store
+from retort.data.tokenizer_training import (
+    TokenizerTraining,
+    texts_to_learn_from,
+    train_tokenizer,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def prepare_store(
+    out: Path,
+    config: CorpusConfig,
+    tokenizer: bytes | TokenizerTraining,
+    *,
+    engine: Engine | None = None,
+) -> Written:
+    """Read and tokenise documents, decide which of them stay, and seal store and report at `out`.
+
+    Nothing is sealed before the documents have been found usable. A store that is at `out` already
+    gives the tokens of the texts that it has.
+
+    Args:
+        tokenizer: content of a `tokenizer.json`, or how one is trained on these documents, which
+            are read twice more for that.
+        engine: who reads; without one, as many processes of this machine as are worth it.
+    Raises:
+        UserError: the documents, the tokenizer or `out` are not usable; nothing is sealed.
+    """
+    engine = engine or LocalEngine()
+    settings: dict[str, JSON] = {}
+    if isinstance(tokenizer, TokenizerTraining):
+        settings["tokenizer"] = for_seal(tokenizer)
+        _log.info("training a tokenizer of %d tokens", tokenizer.vocabulary)
+        corpus = survey(config, engine)
+        tokenizer = train_tokenizer(tokenizer, texts_to_learn_from(corpus, tokenizer.characters))
+    with show_progress() as progress:
+        return write_store(
+            out,
+            config,
+            tokenizer,
+            engine=engine,
+            settings=settings,
+            progress=progress,
+            extra=_report,
+        )
+
+
+def _report(corpus: Corpus) -> dict[str, bytes]:
+    from retort.data.data_report import render  # its pictures take long to import, and much memory
+
+    return {
+        VALIDATION: corpus.validation.to_json(),
+        REPORT: render(corpus).encode("utf-8"),
+    }

@@ -1,0 +1,60 @@
+"""Every tool of the comparison runs, on a corpus of one megabyte, and all of them agree."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from benchmarks.data import main
+from benchmarks.data_comparison import compare
+from benchmarks.data_corpus import write_corpus
+from benchmarks.data_process import python
+from benchmarks.data_tokenizers import write_tokenizer
+from benchmarks.data_tools import MAP, OURS, TOOLS, Tool
+
+
+def test_every_tool_and_growth_are_measured_and_memory_over_the_limit_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    options = ["--quick", "--parts", "tools", "growth", "--limit", "10", "--scratch", str(tmp_path)]
+    assert main([*options, "--out", str(out)]) == 1
+    assert "memory is over the limit of 10 MB" in capsys.readouterr().err
+    names = sorted(file.name.partition("-20")[0] for file in out.iterdir())
+    assert names == ["data", "data-growth", "data-tools"]
+    text = next(out.glob("data-*.md")).read_text(encoding="utf-8")
+    for tool in TOOLS:
+        assert text.count(f"| {tool.name} |") == len(tool.kinds), tool.name
+    assert text.count("All tools left the same token numbers") == 2
+    assert "BPE: memory up to 1 MB" in text
+    for picture in out.glob("*.svg"):
+        assert ET.parse(picture).getroot().tag.endswith("svg")
+        assert f"({picture.name})" in text
+    assert list(tmp_path.iterdir()) == [out], "corpora and results of tools are gone"
+
+
+def test_reading_is_measured(tmp_path: Path) -> None:
+    assert main(["--quick", "--parts", "reading", "--out", str(tmp_path)]) == 0
+    (result,) = tmp_path.iterdir()
+    text = result.read_text(encoding="utf-8")
+    for what in ("BlockReader", "ClassificationReader", "get_batch", "a training step of MiniLM"):
+        assert what in text
+
+
+def test_tools_that_disagree_are_not_compared(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 1_000_000)
+    tokenizer = tmp_path / "tokenizer.json"
+    write_tokenizer("WordPiece", tokenizer)
+    other = tmp_path / "other.json"
+    other.write_text(tokenizer.read_text().replace('"lowercase":true', '"lowercase":false'))
+    assert other.read_text() != tokenizer.read_text()
+    wrong = Tool(
+        "wrong",
+        MAP.kinds,
+        lambda task: python(
+            "benchmarks.data_datasets", task.corpus, other, task.out, "--workers", 1
+        ),
+        MAP.documents,
+    )
+    with pytest.raises(AssertionError, match="tools disagree on token numbers"):
+        compare((OURS, wrong), "WordPiece", corpus, tokenizer, runs=1, scratch=tmp_path)

@@ -1,0 +1,79 @@
+"""`//data:prepare` as a process in a group of its own, which a test may kill or interrupt."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from retort.data.config import CorpusConfig
+
+
+def write_recipe(root: Path, config: CorpusConfig, tokenizer: bytes) -> Path:
+    """Write a recipe of these documents, and its tokenizer beside it."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "tokenizer.json").write_bytes(tokenizer)
+    values = {
+        "data": config.model_dump(mode="json", exclude_unset=True),
+        "tokenizer": {"file": str(root / "tokenizer.json")},
+    }
+    (root / "recipe.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return root / "recipe.yaml"
+
+
+def start(recipe: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
+    """Start it; its process number is also that of its group."""
+    command = [sys.executable, "-m", "retort.data.prepare", "--config", str(recipe)]
+    return subprocess.Popen(
+        [*command, "--out", str(out), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def prepare(recipe: Path, out: Path, *options: str) -> str:
+    """Run it to its good end: the seal."""
+    process = start(recipe, out, *options)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return output.split()[1]
+
+
+def wait_until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+    """Wait for something that a process does before it ends."""
+    while process.poll() is None and not condition():
+        time.sleep(0.001)
+
+
+def living(group: int) -> list[int]:
+    """The processes of a group that run."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, rest = int(entry.parent.name), entry.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(rest[2]) == group and rest[0] not in "ZX":
+            found.append(number)
+    return found
+
+
+def kept(out: Path) -> list[Path]:
+    """The files of tokens that wait beside a store for its next writer."""
+    work = out.with_name(f".{out.name}.work")
+    names: list[str] = []
+    with suppress(FileNotFoundError):
+        names = os.listdir(work)
+    return [work / name for name in sorted(names) if name.endswith(".tokens")]
+
+
+def wait_for_the_end_of_all(group: int) -> None:
+    """Wait until no process of a group runs."""
+    while living(group):
+        time.sleep(0.01)
