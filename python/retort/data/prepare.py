@@ -14,7 +14,7 @@ from pathlib import Path
 from retort.core.cli import Invocation, positive, run, seal_line
 from retort.core.config import Recipe, find_recipe, load_recipe, recipe_names, to_yaml
 from retort.core.errors import UserError
-from retort.data.engines import LocalEngine
+from retort.data.engines import Engine, LocalEngine
 from retort.data.preparation import PreparationRecipe, read_tokenizer, recipes
 from retort.data.preparing import prepare_store
 from retort.data.store import REPORT
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         out,
         recipe.config.data,
         recipe.config.tokenizer.train or read_tokenizer(recipe.config.tokenizer),
-        engine=LocalEngine(options.workers),
+        engine=_engine(options),
     )
     _say(written, time.monotonic() - start, out)
     if options.json:
@@ -48,6 +48,16 @@ def main(arguments: Sequence[str]) -> int:
     else:
         print(seal_line(written.sealed))
     return 0
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    if options.engine == "ray":
+        from retort.data.ray_engine import RayEngine  # takes a second to import
+
+        return RayEngine(options.address or "auto", options.workers)
+    if options.address is not None:
+        raise UserError("--address is that of a Ray cluster; give --engine ray with it")
+    return LocalEngine(options.workers)
 
 
 def _say(written: Written, seconds: float, out: Path) -> None:
@@ -101,6 +111,18 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         metavar="N",
         help="processes that read (one a core for a large corpus, else one); the seal is the same",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="who reads: processes of this machine, or a Ray cluster; the seal is the same",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of the Ray cluster's head, from a machine that is a node of it; auto (as without): "
+        "the cluster that runs here; local: one that is started for this command",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--list", action="store_true", help="print the names of the recipes")
