@@ -2,6 +2,7 @@
 
     ./tools/bazel run //benchmarks:data -- --size 100 --runs 5
     ./tools/bazel run //benchmarks:data -- --parts growth --growth 10 100 1000 2000
+    ./tools/bazel run //benchmarks:data -- --parts tools --kinds BPE --size 1000 --runs 1
     ./tools/bazel run //benchmarks:data -- --quick --out /tmp/quick
 
 Makes its corpora and tokenizers, runs every tool on them in processes of their own, and writes
@@ -25,11 +26,12 @@ from benchmarks.data_growth import grow
 from benchmarks.data_process import python, run_measured
 from benchmarks.data_result import Section
 from benchmarks.data_tokenizers import Kind, write_tokenizer
-from benchmarks.data_tools import OURS, TOOLS, Task, prepare
+from benchmarks.data_tools import MAP, OURS, OURS_EXACT, TIKTOKEN, TOOLS, Task, prepare
 from retort.core.cli import Invocation, positive, run
 
 _KINDS: tuple[Kind, ...] = ("WordPiece", "BPE")
 _PARTS = ("tools", "reading", "growth")
+_NEEDED = (OURS, OURS_EXACT, MAP, TIKTOKEN)
 
 
 class Benchmark:
@@ -62,9 +64,11 @@ class Benchmark:
     def _tools(self, corpus: Corpus) -> Iterator[Section]:
         runs = self._options.runs
         comparisons: list[Comparison] = []
-        for kind, tokenizer in self._tokenizers.items():
+        tools = [tool for tool in TOOLS if tool.name not in self._options.without]
+        for kind in self._options.kinds:
+            tokenizer = self._tokenizers[kind]
             comparisons.append(
-                compare(TOOLS, kind, corpus, tokenizer, runs=runs, scratch=self._scratch)
+                compare(tools, kind, corpus, tokenizer, runs=runs, scratch=self._scratch)
             )
             encoding = python("benchmarks.data_encoder", corpus.file, tokenizer, "--runs", runs)
             _, rates = run_measured(encoding)
@@ -126,6 +130,15 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="data", description=__doc__.partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="all of them")
+    parser.add_argument("--kinds", nargs="+", choices=_KINDS, default=_KINDS, help="for the tools")
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        choices=sorted({tool.name for tool in TOOLS} - {one.name for one in _NEEDED}),
+        default=[],
+        metavar="TOOL",
+        help="tools to leave out, where a corpus is large",
+    )
     parser.add_argument("--size", type=positive, default=100, metavar="MB", help="for the tools")
     parser.add_argument("--runs", type=positive, default=5, help="of each tool")
     parser.add_argument(
