@@ -181,18 +181,23 @@ class Driver:
         """How many chunks it has taken; none is left when it has ended well."""
         return len(list(self._work.glob("*.tokens")))
 
-    def wait_until(self, condition: Callable[[], bool] = lambda: True) -> None:
-        """Wait until it has taken chunks, and a condition is true; it must not have ended."""
+    def reaches(self, condition: Callable[[], bool]) -> bool:
+        """Wait until it has taken chunks, and a condition is true; whether that came before its
+        end."""
         running = self.process
         try:
             wait_until(
                 lambda: (self.chunks() >= 2 and condition()) or running.poll() is not None,
                 "nothing is read",
             )
-            assert running.poll() is None, running.communicate()
         except BaseException:
             running.kill()
             raise
+        return running.poll() is None
+
+    def wait_until(self, condition: Callable[[], bool] = lambda: True) -> None:
+        """Wait until it has taken chunks, and a condition is true; it must not have ended."""
+        assert self.reaches(condition), self.process.communicate()
 
     def end(self) -> Done:
         """Wait for its end."""
