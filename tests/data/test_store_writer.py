@@ -265,7 +265,6 @@ def test_progress_and_further_files(tmp_path: Path) -> None:
         write_corpus(tmp_path / "corpus", documents(500), files=4),
         TOKENIZER,
         sizes=SIZES,
-        inputs={"other": "sha256:0"},
         settings={"more": "words"},
         progress=lambda *now: seen.append(now),
         extra=lambda corpus: {"report.json": b"%d" % corpus.validation.documents},
@@ -276,6 +275,5 @@ def test_progress_and_further_files(tmp_path: Path) -> None:
     assert seen[-1][1:] == (written.documents, written.tokens)
     store = TokenStore.open(tmp_path / "store")
     assert store.sealed.read("report.json") == b"500"
-    assert store.sealed.manifest.inputs["other"] == "sha256:0"
     assert store.sealed.manifest.config["more"] == "words"
     assert sum(part.tokens for part in store.parts.values()) == written.tokens

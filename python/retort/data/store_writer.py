@@ -60,7 +60,6 @@ def write_store(
     *,
     engine: Engine | None = None,
     sizes: ShardSizes | None = None,
-    inputs: Mapping[str, str] | None = None,
     settings: Mapping[str, JSON] | None = None,
     progress: Progress | None = None,
     extra: Callable[[Corpus], Mapping[str, bytes]] | None = None,
@@ -71,7 +70,7 @@ def write_store(
         tokenizer: content of a `tokenizer.json`.
         engine: who reads; without one, this process.
         sizes: of the shards; part of the store's configuration.
-        inputs, settings: what the caller adds to the manifest.
+        settings: what the caller adds to the manifest's configuration.
         progress: called with the share of the source that is read, and the documents and tokens.
         extra: gives further files to seal, by name; called in a thread beside the one that writes.
     Raises:
@@ -110,17 +109,16 @@ def write_store(
         columns = reader.columns()
         located = bank.locate(columns)
         corpus = reader.settle(columns, located.lengths)
-        all_inputs = {
+        inputs = {
             "tokenizer": f"sha256:{sha256_bytes(tokenizer)}",
             "documents": corpus.digest,
-            **(inputs or {}),
         }
         all_settings: dict[str, JSON] = {
             "data": seal_settings(config),
             "shards": asdict(sizes),
             **(settings or {}),
         }
-        with sealing(target, kind=KIND, inputs=all_inputs, config=all_settings) as directory:
+        with sealing(target, kind=KIND, inputs=inputs, config=all_settings) as directory:
             (directory / "shards").mkdir()
             shards = plan_shards(corpus, sizes, recipe)
             parts: dict[str, list[ShardFacts]] = {shard.part: [] for shard in shards}
