@@ -23,10 +23,10 @@ from benchmarks import data_pictures, data_result
 from benchmarks.data_comparison import Comparison, compare
 from benchmarks.data_corpus import Corpus, write_corpus
 from benchmarks.data_growth import grow
-from benchmarks.data_process import python, run_measured
-from benchmarks.data_result import Section
 from benchmarks.data_tokenizers import Kind, write_tokenizer
 from benchmarks.data_tools import MAP, OURS, OURS_EXACT, TIKTOKEN, TOOLS, Task, prepare
+from benchmarks.markdown import Section
+from benchmarks.process import python, run_measured
 from retort.core.cli import Invocation, positive, run
 
 _KINDS: tuple[Kind, ...] = ("WordPiece", "BPE")

@@ -12,9 +12,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmarks.data_corpus import Corpus
-from benchmarks.data_process import Usage, run_measured
 from benchmarks.data_tokenizers import Kind
 from benchmarks.data_tools import Task, Tool
+from benchmarks.process import Usage, run_measured
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.data_comparison import run_tool
 from benchmarks.data_corpus import write_corpus
-from benchmarks.data_process import Usage
 from benchmarks.data_tokenizers import Kind
 from benchmarks.data_tools import MAP, OURS, Task, Tool
+from benchmarks.process import Usage
 
 LINES: tuple[tuple[Tool, Kind], ...] = (
     (OURS, "WordPiece"),

@@ -11,12 +11,9 @@ from benchmarks.data_comparison import Comparison
 from benchmarks.data_growth import Point
 from benchmarks.data_tokenizers import Kind
 from benchmarks.data_tools import OURS
-from retort.core.pictures import BLUE, INK, ORANGE, RED, style, svg
+from benchmarks.svg_file import write_svg
+from retort.core.pictures import BLUE, INK, ORANGE, RED, style
 
-_COLOURS = (
-    "<style>svg{color:#57606a}" "@media(prefers-color-scheme:dark){svg{color:#b1bac4}}</style>"
-)
-"""A picture in a file of its own has no page whose text colour it could take."""
 _FAINT = 0.15
 
 
@@ -40,7 +37,7 @@ def write_tools(comparisons: Sequence[Comparison], file: Path) -> None:
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="x", alpha=_FAINT, color=INK)
         axes.set_xlabel("MB of text a second")
-        _write(figure, "How fast each tool turns text into tokens on disk", file)
+        write_svg(figure, "How fast each tool turns text into tokens on disk", file)
 
 
 def write_growth(
@@ -83,7 +80,7 @@ def write_growth(
             _logarithmic_sizes(axes)
         handles, labels = time.get_legend_handles_labels()
         figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=2)
-        _write(figure, "Time and memory against the size of the corpus", file)
+        write_svg(figure, "Time and memory against the size of the corpus", file)
 
 
 def _logarithmic_sizes(axes: Axes) -> None:
@@ -96,8 +93,3 @@ def _logarithmic_sizes(axes: Axes) -> None:
 
 def _plain(value: float, _: float) -> str:
     return f"{value:,.10g}"
-
-
-def _write(figure: Figure, title: str, file: Path) -> None:
-    start, end, rest = svg(figure, title).partition(">")
-    file.write_text(f"{start}{end}{_COLOURS}{rest}", encoding="utf-8")

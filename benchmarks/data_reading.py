@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification
 
 from retort.core.packages import package_directory
-from retort.data.readers import BlockReader, ClassificationReader, Share
+from retort.data.readers import BlockReader, ClassificationReader, Shards
 from retort.data.store import TokenStore
 
 _BLOCK, _BLOCKS = 1024, 8
@@ -35,9 +35,9 @@ def rates(blocks: TokenStore, texts: TokenStore, seconds: float, runs: int) -> d
     """
     torch.set_num_threads(1)
     part = blocks.part(_TRAIN)
-    reader = BlockReader(part, blocks.facts.special, _BLOCK, 0, Share(_BLOCKS))
+    reader = BlockReader(part, blocks.facts.special, _BLOCK, 0, Shards(_BLOCKS))
     classifier = ClassificationReader(
-        texts.part(_TRAIN), texts.facts.special, _LENGTHS, 0, Share(_TEXTS)
+        texts.part(_TRAIN), texts.facts.special, _LENGTHS, 0, Shards(_TEXTS)
     )
     data = blocks.sealed.path.with_suffix(".bin")
     np.concatenate([shard.slots for shard in part.shards]).astype(np.uint16).tofile(data)
@@ -65,8 +65,8 @@ def rates(blocks: TokenStore, texts: TokenStore, seconds: float, runs: int) -> d
         return x.numel()
 
     ways: dict[str, Callable[[int], int]] = {
-        "BlockReader": lambda step: reader.batch(step).ids.size - _BLOCKS,
-        "ClassificationReader": lambda step: int(classifier.batch(step).mask.sum()),
+        "BlockReader": lambda step: reader.batch(step, 0).ids.size - _BLOCKS,
+        "ClassificationReader": lambda step: int(classifier.batch(step, 0).mask.sum()),
         "nanoGPT's get_batch": get_batch,
         "copy of rows": copy_rows,
     }
@@ -101,12 +101,12 @@ def training_step(store: TokenStore, steps: int) -> dict[str, float]:
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     reader = ClassificationReader(
-        store.part(_TRAIN), store.facts.special, (_STEP_LENGTH,), 0, Share(_STEP_TEXTS)
+        store.part(_TRAIN), store.facts.special, (_STEP_LENGTH,), 0, Shards(_STEP_TEXTS)
     )
     reading, working = [], []
     for step in range(steps + 2):
         start = time.perf_counter()
-        batch = reader.batch(step)
+        batch = reader.batch(step, 0)
         ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
         labels = torch.from_numpy(batch.labels)
         middle = time.perf_counter()

@@ -1,61 +1,23 @@
 """What was measured, as Markdown."""
 
-import importlib.metadata
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks import markdown
 from benchmarks.data_comparison import Comparison
 from benchmarks.data_corpus import HEAPS_BETA, HEAPS_K
 from benchmarks.data_growth import Point, fit
 from benchmarks.data_tokenizers import Kind
 from benchmarks.data_tools import MAP, OURS, OURS_EXACT, TIKTOKEN, Task
+from benchmarks.markdown import Section, Target, table
 
 _LIBRARIES = ("datasets", "gigatoken", "numpy", "tiktoken", "tokenizers", "torch", "transformers")
 _WORKERS = Task.workers
 
 
-@dataclass(frozen=True)
-class Target:
-    """A figure that has to be reached."""
-
-    what: str
-    measured: str
-    target: str
-    reached: bool
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the result: its targets, and its text under a heading."""
-
-    targets: tuple[Target, ...]
-    text: str
-
-
 def document(sections: Sequence[Section], date: str, command: str) -> str:
     """The whole result."""
-    targets = [one for section in sections for one in section.targets]
-    rows = [
-        (one.what, one.measured, one.target, "yes" if one.reached else "**no**") for one in targets
-    ]
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return (
-        "\n\n".join(
-            [
-                f"# The data pipeline beside other tools, {date}",
-                f"`{command}` on {len(os.sched_getaffinity(0))} cores ({_processor()}), "
-                f"{memory:.0f} GB of memory, Linux {platform.release()}. "
-                f"Python {platform.python_version()}, {versions}.",
-                table(("what", "measured", "target", "reached"), rows, "llll"),
-                *(section.text for section in sections),
-            ]
-        )
-        + "\n"
-    )
+    title = f"The data pipeline beside other tools, {date}"
+    return markdown.document(title, sections, command, _LIBRARIES)
 
 
 def tools(comparison: Comparison, in_memory: Mapping[str, float]) -> Section:
@@ -211,16 +173,3 @@ def growth(points: Mapping[tuple[str, Kind], Sequence[Point]], limit: int, pictu
         f"## Growth\n\nOne run each, {_WORKERS} processes. Memory is that of all processes, what "
         f"they share counted once.\n\n{table(heads, rows, 'lrrrrrr')}\n\n![Growth]({picture})",
     )
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> str:
-    """A table in Markdown; `sides` has l or r for each column."""
-    rule = ["---:" if side == "r" else "---" for side in sides]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows))
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()

@@ -11,8 +11,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from benchmarks import data_megatron, data_nanogpt, data_tiktoken
-from benchmarks.data_process import python
 from benchmarks.data_tokenizers import Kind
+from benchmarks.process import python
 from retort.data.store import TokenStore
 
 GPT2_END_OF_TEXT = 50_256

@@ -8,9 +8,9 @@ import pytest
 from benchmarks.data import main
 from benchmarks.data_comparison import compare
 from benchmarks.data_corpus import write_corpus
-from benchmarks.data_process import python
 from benchmarks.data_tokenizers import write_tokenizer
 from benchmarks.data_tools import MAP, OURS, TOOLS, Tool
+from benchmarks.process import python
 
 
 def test_every_tool_and_growth_are_measured_and_memory_over_the_limit_fails(

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.data_growth import Point, fit
-from benchmarks.data_process import Usage
+from benchmarks.process import Usage
 
 
 def points(*pairs: tuple[int, float]) -> list[Point]:

@@ -12,7 +12,7 @@ from retort.core.cli import Invocation, seal_line
 from retort.core.seal import sealing, verify
 
 PROGRAM = """
-import sys, time
+import atexit, os, signal, sys, time
 from pathlib import Path
 from retort.core.cli import run
 from retort.core.errors import ConfigError, RetortError
@@ -25,6 +25,9 @@ def main(arguments):
         raise RetortError("accuracy is too low")
     if arguments[0] == "bug":
         raise ZeroDivisionError
+    if arguments[0] == "late":
+        atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+        sys.exit(3)
     if arguments[0] == "much":
         while True:
             print("line " * 100)
@@ -83,6 +86,11 @@ def test_a_signal_ends_cleanly_in_the_middle_of_sealing(
     assert process.returncode == code
     assert errors == f"{word}: nothing half-written is left\n"
     assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_after_the_end_is_no_traceback() -> None:
+    done = program("late")
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from retort.core.errors import DataError
-from retort.data.config import CorpusConfig
+from retort.data.config import CorpusConfig, seal_settings
 from retort.data.corpus import Corpus, survey
 from retort.data.documents import part_of
 from retort.data.encoding import Place
@@ -174,3 +175,34 @@ def test_what_cannot_be_learned_from_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         survey(config(write_jsonl(tmp_path / "x", given)))
+
+
+def test_folds_hold_out_every_document_once_and_each_has_a_seal_of_its_own(
+    tmp_path: Path,
+) -> None:
+    documents = write_documents(tmp_path / "documents")
+    config = CorpusConfig(source="directory", directory=documents, held_out=0.2)
+    folds = [config.model_copy(update={"fold": fold}) for fold in range(5)]
+    held_out = [
+        one.text for fold in folds for one in survey(fold).documents() if one.part == "held_out"
+    ]
+    everything = [one.text for one in survey(config).documents()]
+    assert sorted(held_out) == sorted(everything)
+    assert len({str(seal_settings(fold)) for fold in folds}) == 5
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"source": "bbc_news", "fold": 5}, r"data\.fold goes up to 4 with data\.held_out: 0\.2"),
+        ({"source": "bbc_news", "held_out": 0.7, "fold": 1}, r"data\.fold goes up to 0"),
+        ({"source": "imdb", "fold": 1}, "no test set of its own"),
+        (
+            {"source": "text", "files": {"paths": ["a"], "held_out_paths": ["b"]}, "fold": 1},
+            "no test set of its own",
+        ),
+    ],
+)
+def test_a_fold_that_is_not_there_is_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        CorpusConfig.model_validate({"held_out": 0.2, **keys})

@@ -3,9 +3,11 @@
 import hashlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from retort.core.errors import DataError
-from retort.data.documents import Document, check_label, labels_of, part_of
+from retort.data.documents import Document, check_label, folds_of, labels_of, part_of
 
 MANY = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2000)]
 
@@ -27,6 +29,28 @@ def test_a_larger_share_holds_out_all_that_a_smaller_one_does() -> None:
         {digest for digest in MANY if part_of(digest, share) == "held_out"} for share in (0.1, 0.3)
     )
     assert small < large
+
+
+@settings(deadline=None)
+@given(st.integers(2, 200))
+def test_every_document_is_held_out_in_exactly_one_fold(folds: int) -> None:
+    assert folds_of(1 / folds) == folds
+    for digest in [*MANY[:100], "0" * 64, "f" * 64]:
+        parts = [part_of(digest, 1 / folds, fold) for fold in range(folds)]
+        assert parts.count("held_out") == 1
+
+
+def test_the_first_fold_is_the_split_without_one() -> None:
+    for digest in MANY:
+        share = int(digest[:16], 16) / 2**64
+        assert part_of(digest, 0.3) == part_of(digest, 0.3, 0)
+        assert (part_of(digest, 0.3) == "held_out") == (share < 0.3)
+
+
+def test_folds_that_do_not_fill_the_whole_leave_the_rest_to_learn_from() -> None:
+    assert folds_of(0.3) == 3
+    never = [d for d in MANY if all(part_of(d, 0.3, fold) == "train" for fold in range(3))]
+    assert abs(len(never) - 200) < 4 * (2000 * 0.1 * 0.9) ** 0.5
 
 
 def test_labels_are_sorted() -> None:

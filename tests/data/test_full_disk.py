@@ -1,7 +1,6 @@
 """A disk that is full: one clear line, the store that was there is whole, and nothing is lost."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.prepare_process import write_recipe
+from tests.small_disk import IN_A_NAMESPACE, may_mount
 from tests.tiny_store import bert_tokenizer, documents, write_corpus
 
 FEW, COUNT = 100, 6000
@@ -27,15 +27,6 @@ later "$@"
 LIMIT = """
 first "$@"; (ulimit -f $5; full "$@"); later "$@"
 """
-IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
-
-
-def may_mount(place: Path) -> bool:
-    """Whether a user of this machine may mount a file system for processes of his own."""
-    if shutil.which("unshare") is None:
-        return False
-    command = [*IN_A_NAMESPACE, "mount", "-t", "tmpfs", "none", str(place)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,16 @@ def test_the_first_copy_stays_or_the_first_of_the_test_set() -> None:
     assert (settled.verdicts.tolist(), settled.crossing) == ([TRAIN, DUPLICATE], 0)
 
 
+def test_the_parts_of_a_fold_are_those_of_each_digest() -> None:
+    documents = [Document(f"text {number}", "x") for number in range(300)]
+    columns = columns_of(documents)
+    for held_out, fold in ((0.2, 0), (0.2, 4), (1 / 3, 1), (1 / 3, 2)):
+        verdicts = settle(columns, held_out, fold).verdicts
+        assert [PARTS[verdict] for verdict in verdicts.tolist()] == [
+            part_of(document.digest, held_out, fold) for document in documents
+        ]
+
+
 def test_nothing_and_nothing_but_empty_documents_are_settled() -> None:
     assert settle(columns_of([]), 0.5).verdicts.tolist() == []
     assert settle(columns_of([Document(" ", "x")]), 0.5).verdicts.tolist() == [EMPTY]

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from benchmarks.data_corpus import write_corpus
-from benchmarks.data_process import run_measured
 from benchmarks.data_tokenizers import write_tokenizer
 from benchmarks.data_tools import Task, prepare
+from benchmarks.process import run_measured
 
 
 def test_a_corpus_ten_times_as_large_needs_hardly_more_memory(tmp_path: Path) -> None:

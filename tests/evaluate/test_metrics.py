@@ -1,35 +1,29 @@
-"""Figures against a count by hand, for any predictions."""
+"""Figures of a classifier, held to a count by hand and to scikit-learn."""
 
 import json
+import math
+import random
+import warnings
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support  # type: ignore[import-untyped]
 
-from retort.evaluate.metrics import Metrics, confusion_matrix, measure, wilson_interval
-
-PAIRS = st.integers(2, 5).flatmap(
-    lambda classes: st.tuples(
-        st.just(classes),
-        st.lists(
-            st.tuples(st.integers(0, classes - 1), st.integers(0, classes - 1)),
-            min_size=1,
-            max_size=60,
-        ),
-    )
-)
+from retort.core.errors import VerificationError
+from retort.evaluate.metrics import Metrics, confusion_matrix, measure
+from tests.tiny_predictions import CASES, Case
 
 
 @settings(deadline=None)
-@given(PAIRS)
-def test_figures_are_those_counted_by_hand(case: tuple[int, list[tuple[int, int]]]) -> None:
-    classes, pairs = case
-    targets = torch.tensor([target for target, _ in pairs])
-    predictions = torch.tensor([prediction for _, prediction in pairs])
-    labels = [f"label{number}" for number in range(classes)]
-    metrics = measure(targets, predictions, labels)
+@given(CASES)
+def test_figures_are_those_counted_by_hand(case: Case) -> None:
+    metrics = measure(case.targets, case.logits, case.labels)
+    pairs = list(zip(case.targets.tolist(), case.logits.argmax(dim=1).tolist(), strict=True))
+    classes = len(case.labels)
 
     assert metrics.documents == len(pairs)
     assert metrics.accuracy == sum(target == found for target, found in pairs) / len(pairs)
@@ -45,7 +39,7 @@ def test_figures_are_those_counted_by_hand(case: tuple[int, list[tuple[int, int]
         recall = ratio(true_positives, true_positives + false_negatives)
         f1 = ratio(2 * precision * recall, precision + recall)
         scores.append(f1)
-        assert one.label == labels[number]
+        assert one.label == case.labels[number]
         assert one.support == true_positives + false_negatives
         for actual, expected in [
             (one.precision, precision),
@@ -57,10 +51,39 @@ def test_figures_are_those_counted_by_hand(case: tuple[int, list[tuple[int, int]
     low, high = metrics.interval
     assert 0.0 <= low <= metrics.accuracy <= high <= 1.0
     assert Metrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+    assert metrics.figures()["accuracy"] == metrics.accuracy
+    assert all(math.isfinite(figure) for figure in metrics.figures().values())
 
 
 def ratio(part: Fraction | int, whole: Fraction | int) -> Fraction:
     return Fraction(part) / Fraction(whole) if whole else Fraction(0)
+
+
+@settings(deadline=None)
+@given(CASES)
+def test_averages_and_loss_are_those_of_scikit_learn(case: Case) -> None:
+    metrics = measure(case.targets, case.logits, case.labels)
+    targets, found = case.targets.numpy(), case.logits.argmax(dim=1).numpy()
+    numbers = list(range(len(case.labels)))
+    assert metrics.accuracy == pytest.approx(accuracy_score(targets, found))
+    for average, ours in (("macro", metrics.macro), ("micro", metrics.micro)):
+        expected = precision_recall_fscore_support(
+            targets, found, labels=numbers, average=average, zero_division=0.0
+        )
+        assert (ours.precision, ours.recall, ours.f1) == pytest.approx(expected[:3], abs=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows that add up to 1 but for rounding
+        loss = log_loss(targets, case.probabilities, labels=numbers)
+    assert metrics.loss == pytest.approx(loss, rel=1e-9, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(CASES, st.randoms(use_true_random=False))
+def test_the_order_of_documents_changes_no_bit(case: Case, chance: random.Random) -> None:
+    order = list(range(len(case.targets)))
+    chance.shuffle(order)
+    other = measure(case.targets[order], case.logits[order], case.labels)
+    assert other == measure(case.targets, case.logits, case.labels)
 
 
 def test_rows_are_true_labels_and_columns_predicted_ones() -> None:
@@ -68,12 +91,22 @@ def test_rows_are_true_labels_and_columns_predicted_ones() -> None:
     assert matrix.tolist() == [[0, 2, 0], [0, 1, 0], [0, 0, 0]]
 
 
-@pytest.mark.parametrize(
-    ("right", "total", "expected"),
-    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I, method 3.
-    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611))],
-)
-def test_the_interval_is_the_published_one(
-    right: int, total: int, expected: tuple[float, float]
-) -> None:
-    assert wilson_interval(right, total) == pytest.approx(expected, abs=5e-5)
+def test_a_probability_too_small_for_a_float_still_has_a_loss() -> None:
+    metrics = measure(torch.tensor([1]), torch.tensor([[2000.0, 0.0]]), ["a", "b"])
+    assert metrics.loss == 2000.0
+    assert metrics.calibration_error == 1.0
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_are_not_measured(wrong: float) -> None:
+    logits = torch.tensor([[0.0, 1.0], [wrong, 0.0]])
+    with pytest.raises(VerificationError, match="logits of 1 of 2 held-out documents are not fin"):
+        measure(torch.tensor([0, 1]), logits, ["a", "b"])
+
+
+def test_a_label_that_no_document_has_counts_in_the_macro_mean_and_has_no_auc() -> None:
+    logits = torch.from_numpy(np.eye(3, dtype=np.float32)[[0, 1, 0]])
+    metrics = measure(torch.tensor([0, 1, 1]), logits, ["a", "b", "c"])
+    assert [one.auc for one in metrics.labels] == [0.75, 0.75, None]
+    assert metrics.macro_auc == 0.75
+    assert metrics.macro.recall == pytest.approx((1 + 0.5 + 0) / 3)

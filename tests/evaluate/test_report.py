@@ -10,12 +10,16 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from retort.core.errors import SealError
 from retort.core.seal import Manifest, Sealed, sealing, verify
+from retort.evaluate.document_facts import DocumentFacts, TokenFacts, document_facts
+from retort.evaluate.language_metrics import measure_language
 from retort.evaluate.metrics import measure
-from retort.evaluate.plots import running_mean
-from retort.evaluate.report import DocumentFacts, RunFacts, TokenFacts, document_facts, render
+from retort.evaluate.report import render
+from retort.evaluate.run_facts import Evaluation, RunFacts
+from retort.evaluate.training_plots import running_mean
 from tests.tiny_store import documents, write_tiny_store
 
 VOID = {"meta"}
@@ -26,8 +30,10 @@ DOCUMENTS = DocumentFacts(
 
 def facts(failure: str | None = None) -> RunFacts:
     targets = torch.tensor([0, 1, 2, 0, 1, 2, 2])
-    metrics = measure(targets, torch.tensor([0, 1, 2, 1, 1, 2, 0]), ["<b>art</b>", "sport", "tech"])
-    manifest = Manifest("checkpoint", {"tokens": "sha256:" + "d" * 64}, {}, ())
+    logits = 2 * one_hot(torch.tensor([0, 1, 2, 1, 1, 2, 0])).float()
+    metrics = measure(targets, logits, ["<b>art</b>", "sport", "tech $1"])
+    inputs = {"tokens": "sha256:" + "d" * 64, "weights": "sha256:" + "e" * 64}
+    manifest = Manifest("checkpoint", inputs, {}, ())
     return RunFacts(
         name="tiny & fast",
         checkpoint=Sealed(Path("/nowhere"), "checkpoint", "sha256:" + "c" * 64, manifest),
@@ -35,12 +41,31 @@ def facts(failure: str | None = None) -> RunFacts:
         metrics=metrics,
         losses=[1.5, 1.0, 0.5, 0.25],
         rates=[1e-4, 2e-4, 1e-4, 0.0],
+        gradient_norms=[3.0, 1.0, 0.5, 0.0],
         samples=32,
         parameters=22_700_000,
         train_documents=28,
+        held_out_documents=7,
         data=DOCUMENTS,
         tokens=TokenFacts(max_tokens=64, truncated=5, dropped=1234),
         configuration="train:\n  seed: 0 # <script>\n",
+        evaluations=[
+            Evaluation(2, {"accuracy": 0.5, "loss": 0.9}),
+            Evaluation(3, {"accuracy": 0.8125, "loss": 0.7}),
+            Evaluation(4, {"accuracy": 0.75, "loss": 0.8}),
+        ],
+        best_step=3,
+        lock="sha256:" + "f" * 64,
+        commit="0123456789abcdef0123456789abcdef01234567",
+        beside={"timings.html": "throughput & the share of each kind of work"},
+    )
+
+
+def language_facts() -> RunFacts:
+    metrics = measure_language(torch.full((4,), 30.0).double(), torch.full((4,), 10))
+    evaluations = [Evaluation(step, {"loss": 4 - step / 4}) for step in (1, 2, 3, 4)]
+    return dataclasses.replace(
+        facts(), metrics=metrics, tokens=None, evaluations=evaluations, best_step=4
     )
 
 
@@ -84,7 +109,10 @@ def test_the_page_is_well_formed_and_shows_every_figure(page: str) -> None:
     checker.feed(page)
     checker.close()
     assert checker.open == []
-    for shown in ("71.4%", "22.7 M", "1,234", "917", "sha256:" + "c" * 64, "sha256:" + "d" * 64):
+    digests = ("sha256:" + letter * 64 for letter in "cdef")
+    for shown in ("71.4%", "22.7 M", "1,234", "917", "0123456789abcdef0123456789", *digests):
+        assert shown in checker.text
+    for shown in ("best: step 3, 0.8125", "timings.html", "throughput & the share"):
         assert shown in checker.text
     assert "Verified" in checker.text
     assert "bit for bit" in checker.text
@@ -125,7 +153,7 @@ def test_names_and_configuration_are_text_and_not_markup(page: str) -> None:
 
 def test_pictures_are_vectors_in_the_colour_of_the_page(page: str) -> None:
     pictures = re.findall(r"<svg .*?</svg>", page, flags=re.DOTALL)
-    assert len(pictures) == 2
+    assert len(pictures) == 4
     for picture in pictures:
         # The doctype and the namespace prefix that matplotlib declares are not needed inside HTML.
         root = ElementTree.fromstring(picture)
@@ -133,8 +161,28 @@ def test_pictures_are_vectors_in_the_colour_of_the_page(page: str) -> None:
         assert "currentColor" in picture
         assert "#010203" not in picture
         assert "data:image" not in picture
-    assert "28.6%" not in pictures[1]
-    assert "66.7%" in pictures[1], "two of the three of the last label are right"
+    assert "28.6%" not in pictures[2]
+    assert "66.7%" in pictures[2], "two of the three of the last label are right"
+    assert "tech $1" in pictures[2]
+
+
+def test_a_language_model_has_a_perplexity_and_no_confusion() -> None:
+    page = render(language_facts())
+    checker = _Checker()
+    checker.feed(page)
+    assert "20.09" in checker.text, "e to the power of 30 nats over 10 tokens"
+    assert "losses equal, bit for bit" in checker.text
+    assert "best: step 4, 3" in checker.text
+    assert "blocks seen" in checker.text
+    for absent in ("Confusion", "Reliability", "accuracy", "tokens cut off"):
+        assert absent not in checker.text
+
+
+def test_a_label_without_an_area_under_its_curve_has_none() -> None:
+    metrics = measure(torch.tensor([0, 0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), ["a", "b"])
+    page = render(dataclasses.replace(facts(), metrics=metrics, evaluations=(), best_step=None))
+    assert "<td>none</td>" in page
+    assert "Evaluations" not in page
 
 
 def test_a_failed_run_says_why() -> None:

@@ -18,7 +18,14 @@ from retort.data.store import TokenStore
 from retort.data.tokenise import Tokeniser
 from retort.evaluate.held_out import held_out_logits
 from retort.evaluate.metrics import measure
-from retort.evaluate.verify import find_failure, main, open_store, read_logits, write_logits
+from retort.evaluate.verify import (
+    Demands,
+    find_failure,
+    main,
+    open_store,
+    read_logits,
+    write_logits,
+)
 from retort.models.checkpoint import load_checkpoint, save_checkpoint
 from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
@@ -129,6 +136,17 @@ def test_too_low_an_accuracy_is_refused(made: Path) -> None:
         main(arguments(made, "--min-accuracy", "1.0"))
 
 
+def test_too_high_a_loss_is_refused(made: Path) -> None:
+    with pytest.raises(VerificationError, match=r"loss 0\.\d+ is over evaluate\.max_loss 0\.01"):
+        main(arguments(made, "--max-loss", "0.01"))
+
+
+def test_a_classifier_is_not_verified_as_a_language_model(made: Path) -> None:
+    options = ["--checkpoint", str(made / "checkpoint"), "--store", str(made / "tokens")]
+    with pytest.raises(SealError, match="is the checkpoint of a classifier, and a language model"):
+        main([*options, "--losses", str(made / "logits")])
+
+
 def test_another_token_store_is_refused(made: Path) -> None:
     with pytest.raises(SealError, match=r"other: its seal is .* the checkpoint was made from"):
         main(arguments(made, store="other"))
@@ -175,7 +193,7 @@ def test_logits_of_another_type_or_shape_are_refused(copy: Path) -> None:
 
 
 def test_not_a_number_equals_itself_and_minus_zero_is_not_zero() -> None:
-    metrics = measure(torch.tensor([0]), torch.tensor([0]), ["a", "b"])
+    metrics = measure(torch.tensor([0]), torch.tensor([[1.0, 0.0]]), ["a", "b"])
     odd = torch.tensor([[float("nan"), 0.0]])
-    assert find_failure(odd, odd.clone(), metrics, 0.5) is None
-    assert find_failure(odd, odd * torch.tensor([[1.0, -1.0]]), metrics, 0.5) is not None
+    assert find_failure(odd, odd.clone(), metrics, Demands(0.5)) is None
+    assert find_failure(odd, odd * torch.tensor([[1.0, -1.0]]), metrics, Demands(0.5)) is not None

@@ -12,8 +12,15 @@ import torch
 from retort.core.errors import SealError
 from retort.core.seal import sealing
 from retort.data.tokenise import Tokeniser
-from retort.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from retort.models.config import WeightsConfig
+from retort.models.checkpoint import (
+    WEIGHTS,
+    Checkpoint,
+    classifier_files,
+    load_checkpoint,
+    save_checkpoint,
+    stored_weights,
+)
+from retort.models.config import HeadConfig, WeightsConfig
 from retort.models.predict import logits_of_all, predict
 from retort.models.weights import build_classifier, find_weights
 from tests.tiny import write_weights
@@ -48,10 +55,13 @@ print(found[0].label, found[0].confidence)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A checkpoint as it is just saved, with the model that is still in memory."""
-    root = tmp_path_factory.mktemp("checkpoint")
+    return make(tmp_path_factory.mktemp("checkpoint"), HeadConfig())
+
+
+def make(root: Path, head: HeadConfig) -> Checkpoint:
     weights = find_weights(WeightsConfig(directory=write_weights(root / "weights")))
     tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", 12)
-    model = build_classifier(weights, LABELS, tokenise, seed=3)
+    model = build_classifier(weights, LABELS, tokenise, 3, head)
     model.train(False)
     sealed = save_checkpoint(
         root / "checkpoint",
@@ -85,6 +95,39 @@ def test_a_loaded_checkpoint_has_the_logits_of_the_saved_one(trained: Checkpoint
     assert (loaded.labels, loaded.threads) == (LABELS, 2)
     assert loaded.sealed == trained.sealed
     assert not loaded.model.training
+
+
+@pytest.mark.parametrize("pooling", ["cls", "max", "attention"])
+def test_a_head_comes_back_as_it_was(pooling: str, tmp_path: Path) -> None:
+    head = HeadConfig.model_validate({"pooling": pooling, "dropout": 0.25, "layer_norm": False})
+    saved = make(tmp_path, head)
+    loaded = load_checkpoint(saved.sealed.path)
+    assert loaded.model.head.config == head
+    tokens = saved.tokenise.encode(TEXTS)
+    assert torch.equal(loaded.model(tokens.ids, tokens.mask), saved.model(tokens.ids, tokens.mask))
+
+
+def test_the_weights_file_names_the_parameters_and_the_rest_is_known_before_training(
+    trained: Checkpoint,
+) -> None:
+    sealed = trained.sealed
+    names = [name for name, _ in trained.model.named_parameters()]
+    assert list(stored_weights(trained.model)) == names
+    assert sorted(safetensors.torch.load(sealed.read(WEIGHTS))) == sorted(names)
+    fresh = classifier_files(trained.model, tokenise=trained.tokenise, labels=LABELS, threads=2)
+    assert {*fresh, WEIGHTS} == {entry.path for entry in sealed.manifest.files}
+    assert all(sealed.read(name) == content for name, content in fresh.items())
+
+
+def test_a_trainers_files_beside_the_model_are_sealed_and_not_in_the_way(
+    trained: Checkpoint, tmp_path: Path
+) -> None:
+    with sealing(tmp_path / "copy", kind="checkpoint", inputs={}, config={}) as directory:
+        for entry in trained.sealed.manifest.files:
+            (directory / entry.path).write_bytes(trained.sealed.read(entry.path))
+        (directory / "optimizer.safetensors").write_bytes(b"moments")
+        (directory / "progress.json").write_bytes(b"{}")
+    assert predict(load_checkpoint(tmp_path / "copy"), TEXTS) == predict(trained, TEXTS)
 
 
 def test_saving_twice_gives_one_seal(trained: Checkpoint, tmp_path: Path) -> None:
@@ -143,6 +186,10 @@ def test_what_is_sealed_but_not_a_checkpoint_is_refused(
     surplus = safetensors.torch.save(state | {"more": torch.zeros(1)})
     lacking = safetensors.torch.save({key: state[key] for key in sorted(state)[1:]})
     architecture = json.loads(trained.sealed.read("config.json"))
+
+    def facts(**changed: object) -> bytes:
+        return json.dumps(json.loads(trained.sealed.read("model.json")) | changed).encode()
+
     changes: list[dict[str, bytes]] = [
         {"model.safetensors": surplus},
         {"model.safetensors": lacking},
@@ -150,8 +197,13 @@ def test_what_is_sealed_but_not_a_checkpoint_is_refused(
         {"config.json": json.dumps(architecture | {"model_type": "zzz"}).encode()},
         {"config.json": json.dumps(architecture | {"hidden_size": 16}).encode()},
         {"config.json": b"[]"},
-        {"classifier.json": b"{}"},
-        {"classifier.json": b'{"labels":["one"],"max_tokens":12,"threads":2}'},
+        {"model.json": b"{}"},
+        {"model.json": b"[]"},
+        {"model.json": facts(labels=["one"])},
+        {"model.json": facts(head={"pooling": "median"})},
+        {"model.json": facts(head={"layer_norm": False})},
+        {"model.json": facts(max_tokens=1)},
+        {"model.json": facts(task="translation")},
         {"tokenizer.json": b"{}"},
     ]
     for change in changes:

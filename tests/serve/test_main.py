@@ -23,11 +23,13 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertModel
 
 from retort.core.seal import verify
 from retort.data.tokenise import Tokeniser
 from retort.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from retort.models.classifier import TextClassifier
+from retort.models.config import HeadConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.predict import predict
 
@@ -133,12 +135,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=64,
         max_position_embeddings=48,
         initializer_range=0.4,
-        id2label=dict(enumerate(LABELS)),
     )
+    model = TextClassifier(BertModel(config), HeadConfig(), len(LABELS))
     path = tmp_path_factory.mktemp("checkpoints") / "tiny"
     save_checkpoint(
         path,
-        model=BertForSequenceClassification(config),
+        model=model,
         tokenise=tokenise,
         labels=LABELS,
         threads=1,

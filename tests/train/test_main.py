@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,48 +15,35 @@ from retort.core.errors import StorageError, UserError, VerificationError
 from retort.core.seal import verify
 from retort.data.store import TokenStore
 from retort.train.main import main
-from tests.tiny import write_documents, write_recipe, write_weights
+from tests.tiny_runs import tiny_recipe, train, typed
 
 FILES = {
+    ".lock",
+    "README.md",
     "checkpoint",
+    "checkpoints",
     "evaluation.json",
     "logits.safetensors",
     "metrics.jsonl",
     "recipe.yaml",
     "report.html",
     "run.json",
+    "tensorboard",
+    "timings.html",
+    "timings.jsonl",
     "tokens",
 }
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("inputs")
-    documents = write_documents(root / "documents")
-    return write_recipe(root / "tiny.yaml", documents, write_weights(root / "weights"))
-
-
-def typed(recipe: Path, out: Path, *more: str) -> list[str]:
-    return ["--config", str(recipe), "--out", str(out), *more]
-
-
-def process(
-    arguments: list[str], umask: int = 0o022, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Train in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "retort.train.main", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        umask=umask,
-        env={**os.environ, **environment},
-    )
+    sections = {"checkpoints": {"every": 5}, "train": {"threads": 2}, "logging": {"every": 6}}
+    return tiny_recipe(tmp_path_factory.mktemp("inputs"), sections)
 
 
 @dataclass(frozen=True)
 class FirstRun:
-    """The recipe, run by one process in one environment."""
+    """The recipe, run by one process."""
 
     out: Path
     seal: str
@@ -66,8 +53,7 @@ class FirstRun:
 @pytest.fixture(scope="module")
 def first(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     out = tmp_path_factory.mktemp("first") / "run"
-    arguments = typed(recipe, out, "--set", "train.threads=2")
-    done = process(arguments, PYTHONHASHSEED="1", TZ="UTC", OMP_NUM_THREADS="1", LANG="C")
+    done = train(typed(recipe, out))
     assert done.returncode == 0, done.stderr
     match = re.fullmatch(rf"seal (sha256:[0-9a-f]{{64}}) {out}/checkpoint\n", done.stdout)
     assert match, done.stdout
@@ -78,8 +64,9 @@ def test_a_run_holds_all_that_is_promised(first: FirstRun, recipe: Path) -> None
     out = first.out
     assert set(os.listdir(out)) == FILES
     steps = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [step["number"] for step in steps] == list(range(1, 13))
-    assert steps[0].keys() == {"number", "loss", "lr", "gradient_norm"}
+    assert [step["step"] for step in steps] == list(range(1, 13))
+    names = {"step", "loss", "losses", "lr", "gradient_norm", "samples", "tokens"}
+    assert steps[0].keys() == names
     store = TokenStore.open(out / "tokens", (out / "checkpoint" / "tokenizer.json").read_bytes())
     checkpoint = verify(out / "checkpoint", kind="checkpoint")
     assert checkpoint.seal == first.seal
@@ -90,17 +77,15 @@ def test_a_run_holds_all_that_is_promised(first: FirstRun, recipe: Path) -> None
     report = (out / "report.html").read_text()
     assert checkpoint.seal in report
     assert f"{evaluation['accuracy']:.1%}" in report
+    assert sorted(os.listdir(out / "checkpoints")) == ["step-00000005", "step-00000010"]
     facts = json.loads((out / "run.json").read_text())
     assert facts["host"]["libraries"]["torch"]
-    assert facts["seconds"] > facts["training_seconds"] > facts["reading_seconds"] > 0
-    assert re.search(
-        r"training took [\d.]+ s, of which [\d.]+ s \([\d.]+ %\) to read batches", first.errors
-    )
+    assert (facts["processes"], facts["seconds"] > 0) == (1, True)
+    timings = [json.loads(line) for line in (out / "timings.jsonl").read_text().splitlines()]
+    assert [timing["step"] for timing in timings] == [6, 12]
     for shown in (
         "lr: 0.01",
         "step 12/12",
-        "samples/s",
-        "s left",
         "accuracy",
         "//serve -- --check",
     ):
@@ -110,32 +95,12 @@ def test_a_run_holds_all_that_is_promised(first: FirstRun, recipe: Path) -> None
         assert secret not in sealed
 
 
-def test_another_process_place_and_environment_give_the_same_seal(
-    recipe: Path, first: FirstRun, tmp_path: Path
-) -> None:
-    out = tmp_path / "somewhere else" / "run"
-    done = process(
-        typed(recipe, out, "--set", "train.threads=2", "--json"),
-        umask=0o077,
-        PYTHONHASHSEED="2",
-        TZ="Asia/Kathmandu",
-        OMP_NUM_THREADS="3",
-        LANG="tr_TR.UTF-8",
-        USER="nobody",
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert (answer["seal"], answer["path"]) == (first.seal, str(out / "checkpoint"))
-    for name in ("report.html", "metrics.jsonl", "logits.safetensors", "evaluation.json"):
-        assert (out / name).read_bytes() == (first.out / name).read_bytes(), name
-
-
 def test_a_store_that_is_there_gives_the_seal_of_the_run_that_made_it(
     recipe: Path, first: FirstRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     section = f"data={{source: token_store, store: {first.out}/tokens, max_tokens: 16}}"
     out = tmp_path / "run"
-    assert main(typed(recipe, out, "--set", "train.threads=2", "--set", section)) == 0
+    assert main(typed(recipe, out, settings=[section])) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"seal {first.seal} {out}/checkpoint"
     assert set(os.listdir(out)) == FILES - {"tokens"}
     assert str(first.out / "tokens") in (out / "recipe.yaml").read_text()
@@ -147,7 +112,7 @@ def test_a_recipe_of_another_name_gives_the_same_seal(
 ) -> None:
     renamed = tmp_path / "renamed.yaml"
     renamed.write_bytes(recipe.read_bytes())
-    assert main(typed(renamed, tmp_path / "run", "--set", "train.threads=2")) == 0
+    assert main(typed(renamed, tmp_path / "run")) == 0
     assert first.seal in capsys.readouterr().out
 
 
@@ -155,14 +120,13 @@ def test_another_seed_has_another_seal_and_a_run_is_replaced_only_when_asked(
     recipe: Path, first: FirstRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    two_threads = ("--set", "train.threads=2")
-    assert main(typed(recipe, out, *two_threads, "--set", "train.seed=5")) == 0
+    assert main(typed(recipe, out, settings=["train.seed=5"])) == 0
     before = verify(out / "checkpoint").seal
     assert before != first.seal
     with pytest.raises(StorageError, match="run: holds a run already; add --overwrite"):
         main(typed(recipe, out))
     assert verify(out / "checkpoint").seal == before
-    assert main(typed(recipe, out, *two_threads, "--overwrite")) == 0
+    assert main(typed(recipe, out, "--overwrite")) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"seal {first.seal} {out}/checkpoint"
     assert os.listdir(tmp_path) == ["run"]
 
@@ -179,31 +143,12 @@ def test_what_is_not_a_run_is_never_replaced(recipe: Path, tmp_path: Path) -> No
 def test_a_run_under_its_accuracy_fails_and_is_kept_for_a_look(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    low = ("--set", "evaluate.min_accuracy=1.0", "--set", "optimizer.lr=1e-9")
+    low = ("evaluate.min_accuracy=1.0", "optimizer.lr=1e-9")
     with pytest.raises(VerificationError, match=r"accuracy 0\.\d+ is under evaluate.min_accuracy"):
-        main(typed(recipe, tmp_path / "run", *low))
+        main(typed(recipe, tmp_path / "run", settings=low))
     assert capsys.readouterr().out == ""
     assert set(os.listdir(tmp_path / "run")) == FILES
     assert "Failed: accuracy" in (tmp_path / "run" / "report.html").read_text()
-
-
-def test_ctrl_c_ends_training_with_one_line_and_nothing_half_written(
-    recipe: Path, tmp_path: Path
-) -> None:
-    arguments = typed(recipe, tmp_path / "run", "--set", "train.steps=1000000")
-    command = [sys.executable, "-m", "retort.train.main", *arguments]
-    training = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert training.stderr is not None
-    for line in training.stderr:
-        if line.startswith("step 1/"):
-            break
-    training.send_signal(signal.SIGINT)
-    rest = training.stderr.read()
-    assert training.wait() == 130
-    training.stderr.close()
-    assert rest.splitlines()[-1] == "interrupted: nothing half-written is left"
-    assert "Traceback" not in rest
-    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -225,14 +170,53 @@ def test_a_wrong_command_is_refused(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--nproc", "5"], "--nproc: 5 processes cannot share train.shards 4"),
+        (["--set", "train.shards=3"], "train.batch 4 cannot be cut into train.shards 3"),
+    ],
+)
+def test_shards_that_cannot_be_shared_are_refused_before_anything_starts(
+    recipe: Path, more: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        main(typed(recipe, tmp_path / "run", *more))
+    assert os.listdir(tmp_path) == []
+
+
+def test_processes_started_by_hand_that_are_too_many_are_one_line(
+    recipe: Path, tmp_path: Path
+) -> None:
+    one_shard = typed(recipe, tmp_path / "run", settings=["train.shards=1"])
+    environment = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    with socket.create_server(("localhost", 0)) as server:
+        port = str(server.getsockname()[1])
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "retort.train.main", *one_shard],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment, "MASTER_PORT": port, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    for process in started:
+        _, errors = process.communicate()
+        assert process.returncode == 2
+        assert errors.splitlines()[-1].startswith(
+            "error: train.shards: 1 logical shards cannot be shared by 2 processes"
+        )
+
+
 def test_a_hub_that_is_away_is_an_error_and_no_other_data(tmp_path: Path) -> None:
     arguments = ["--config", "agnews_distilbert", "--out", str(tmp_path / "run")]
-    done = process(arguments, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "hub"))
+    done = train(arguments, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "hub"))
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: model distilbert/distilbert-base-uncased is not in the local")
     assert "choose a recipe that needs no hub, such as bbc_minilm" in last
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "tokens").exists()
 
 
 def test_the_list_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:

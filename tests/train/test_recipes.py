@@ -19,9 +19,12 @@ def test_the_promised_recipes_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_is_valid_and_holds_its_run_to_an_accuracy(name: str) -> None:
+def test_a_recipe_is_valid_and_holds_its_run_to_an_accuracy_or_a_loss(name: str) -> None:
     config = load_recipe(TrainingRecipe, recipes() / f"{name}.yaml", [], Path()).config
-    assert config.evaluate.min_accuracy > 0.8
+    if config.model.language_model is None:
+        assert config.evaluate.min_accuracy > 0.8
+    else:
+        assert config.evaluate.max_loss is not None
     assert "lr:" in to_yaml(config)
 
 
@@ -29,6 +32,7 @@ def test_smoke_is_what_is_promised_of_it() -> None:
     config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [], Path()).config
     assert (config.train.steps, config.evaluate.min_accuracy) == (100, 0.88)
     assert (config.data.source, config.data.held_out) == ("bbc_news", 0.2)
+    assert config.model.weights is not None
     assert config.model.weights.hub is None, "the first minute needs no network"
 
 
@@ -53,6 +57,93 @@ def test_a_wrong_value_is_refused_by_its_key(override: str, message: str) -> Non
     assert override in str(error.value)
 
 
+GPT2 = "model={language_model: {family: gpt2, hidden: 16, layers: 1, heads: 2, context: 64}}"
+LANGUAGE = [GPT2, "evaluate={}", "tokenizer={file: tokenizer.json}"]
+STORE = "data={source: token_store, store: tokens, max_tokens: 64}"
+_TOKENIZER = "section tokenizer goes with model.language_model and documents that are not a token"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.shards=3"], "train.batch 8 cannot be cut into train.shards 3 of equal size"),
+        (["train.batch=6", "train.shards=4"], "train.batch 6 cannot be cut into train.shards 4"),
+        (["train.shards=16"], "train.batch 8 cannot be cut into train.shards 16"),
+        (
+            ["evaluate.patience=2"],
+            "evaluate.patience and evaluate.select: best need evaluate.every",
+        ),
+        (["evaluate.select=best"], "evaluate.patience and evaluate.select: best need evaluate"),
+        (["deepspeed.zero_stage=2"], "section deepspeed goes with backend: deepspeed, and only"),
+        (
+            ["backend=deepspeed", "deepspeed.offload=optimizer_and_parameters"],
+            "offload 'optimizer_and_parameters' needs zero_stage 3, not 2",
+        ),
+        (["tokenizer={file: tokenizer.json}"], _TOKENIZER),
+        ([GPT2, "evaluate={}"], _TOKENIZER),
+        ([*LANGUAGE, STORE], _TOKENIZER),
+        ([*LANGUAGE, "train.label_smoothing=0.1"], "train.label_smoothing is for classifiers"),
+        ([*LANGUAGE, "train.class_weights=balanced"], "train.class_weights is for classifiers"),
+        ([*LANGUAGE, "evaluate.metric=accuracy"], "a language model is held to its loss"),
+        ([*LANGUAGE, "evaluate.min_accuracy=0.5"], "a language model is held to its loss"),
+        ([*LANGUAGE, "model.layer_decay=0.9"], "model.layer_decay is for classifiers"),
+        ([*LANGUAGE, "model.weights.package=x"], "give model.weights (a classifier from"),
+        (["model={}"], "give model.weights (a classifier from pretrained weights) or"),
+    ],
+)
+def test_sections_that_do_not_go_together_are_told(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_recipe(TrainingRecipe, recipes() / "smoke.yaml", overrides, Path())
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.shards=8"],
+        ["train.shards=1"],
+        ["evaluate.every=5", "evaluate.patience=2", "evaluate.select=best"],
+        ["backend=deepspeed"],
+        ["backend=deepspeed", "deepspeed.zero_stage=3"],
+        [*LANGUAGE],
+        [GPT2, "evaluate={}", STORE],
+        [*LANGUAGE, "evaluate.max_loss=3.5"],
+    ],
+)
+def test_sections_that_go_together_are_read_and_written_and_read_again(
+    overrides: list[str], tmp_path: Path
+) -> None:
+    config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", overrides, tmp_path).config
+    (tmp_path / "recipe.yaml").write_text(to_yaml(config))
+    again = load_recipe(TrainingRecipe, tmp_path / "recipe.yaml", [], Path()).config
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("override", "differs"),
+    [
+        ("checkpoints.every=3", False),
+        ("care.spike=4.0", False),
+        ("logging.every=7", False),
+        ("train.seed=1", True),
+        ("train.shards=8", True),
+        ("train.threads=1", True),
+        ("train.precision=bfloat16", True),
+        ("evaluate.max_loss=3.0", True),
+        ("backend=deepspeed", True),
+    ],
+)
+def test_the_seal_holds_what_decides_the_result_and_no_more(override: str, differs: bool) -> None:
+    store = Manifest("token-store", {}, {"data": {}}, ())
+    plain, other = (
+        sealed_configuration(
+            load_recipe(TrainingRecipe, recipes() / "smoke.yaml", overrides, Path()).config, store
+        )
+        for overrides in ([], [override])
+    )
+    assert (canonical_json(plain) != canonical_json(other)) == differs
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -71,7 +162,7 @@ def test_where_files_lie_stays_out_of_the_seal(source: list[str], tmp_path: Path
     assert '"lr":0.0003' in sealed
 
 
-def test_a_token_store_brings_all_but_the_length_with_it(tmp_path: Path) -> None:
+def test_a_token_store_brings_all_but_what_makes_batches_with_it(tmp_path: Path) -> None:
     section = "data={source: token_store, store: tokens, max_tokens: 32}"
     config = load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [section], tmp_path).config
     assert config.data.store == tmp_path / "tokens"
@@ -80,6 +171,6 @@ def test_a_token_store_brings_all_but_the_length_with_it(tmp_path: Path) -> None
     assert "held_out" not in written.read_text(), "the store's own share may be another"
     assert load_recipe(TrainingRecipe, written, [], Path()).config == config
     sealed = sealed_configuration(config, Manifest("token-store", {}, {"data": {"x": 1}}, ()))
-    assert sealed["data"] == {"x": 1, "max_tokens": 32}
+    assert sealed["data"] == {"x": 1, "max_tokens": 32, "grouping": 16, "pad_to": 16}
     with pytest.raises(ConfigError, match=r"data\.held_out was decided when the store was made"):
         load_recipe(TrainingRecipe, written, ["data.held_out=0.3"], Path())

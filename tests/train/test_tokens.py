@@ -7,7 +7,8 @@ import pytest
 from retort.core.errors import DataError, SealError
 from retort.data.config import DataConfig, FilesConfig
 from retort.data.documents import Document
-from retort.train.tokens import open_tokens
+from retort.data.store import TokenStore
+from retort.train.tokens import make_tokens, open_tokens
 from tests.tiny import write_documents
 from tests.tiny_store import bert_tokenizer, documents, write_tiny_store
 
@@ -20,6 +21,12 @@ def stored(path: Path, given: list[Document]) -> DataConfig:
     return DataConfig(source="token_store", store=path, max_tokens=8)
 
 
+def opened(config: DataConfig, tokenizer: bytes, target: Path) -> TokenStore:
+    """Made if need be, and opened for a classifier."""
+    make_tokens(config, tokenizer, target)
+    return open_tokens(config, target, tokenizer=tokenizer, labelled=True)
+
+
 def test_documents_become_a_store_with_its_report(tmp_path: Path) -> None:
     config = DataConfig(
         source="directory",
@@ -27,11 +34,11 @@ def test_documents_become_a_store_with_its_report(tmp_path: Path) -> None:
         held_out=0.2,
         max_tokens=8,
     )
-    store = open_tokens(config, TOKENIZER, tmp_path / "tokens")
+    store = opened(config, TOKENIZER, tmp_path / "tokens")
     assert store.sealed.path == tmp_path / "tokens"
     assert len(store.part("train")) + len(store.part("held_out")) == 60
     assert (tmp_path / "tokens" / "report.html").is_file()
-    again = open_tokens(
+    again = opened(
         DataConfig(source="token_store", store=tmp_path / "tokens", max_tokens=8),
         TOKENIZER,
         tmp_path / "none",
@@ -43,14 +50,14 @@ def test_documents_become_a_store_with_its_report(tmp_path: Path) -> None:
 def test_a_store_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
     config = stored(tmp_path / "x", documents(60))
     with pytest.raises(DataError, match="x: was made with another tokenizer than the model's"):
-        open_tokens(config, bert_tokenizer(lowercase=False), tmp_path / "none")
+        opened(config, bert_tokenizer(lowercase=False), tmp_path / "none")
 
 
 def test_a_store_without_labels_is_refused(tmp_path: Path) -> None:
     given = [Document(one.text, None, one.part) for one in documents(60)]
     config = stored(tmp_path / "x", given)
     with pytest.raises(DataError, match=r"x: its documents have no labels, .* data\.files\.label"):
-        open_tokens(config, TOKENIZER, tmp_path / "none")
+        opened(config, TOKENIZER, tmp_path / "none")
 
 
 def test_a_source_without_labels_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -60,7 +67,7 @@ def test_a_source_without_labels_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"^text: its documents have no labels, .* data\.files\.label"
     ):
-        open_tokens(config, TOKENIZER, tmp_path / "tokens")
+        opened(config, TOKENIZER, tmp_path / "tokens")
 
 
 def test_what_is_not_a_store_or_altered_is_refused_by_name(tmp_path: Path) -> None:
@@ -70,7 +77,23 @@ def test_what_is_not_a_store_or_altered_is_refused_by_name(tmp_path: Path) -> No
     shard.chmod(0o644)
     shard.write_bytes(content[:-1])
     with pytest.raises(SealError, match=f"{shard.name}: is truncated"):
-        open_tokens(config, TOKENIZER, tmp_path / "none")
+        opened(config, TOKENIZER, tmp_path / "none")
     nowhere = config.model_copy(update={"store": tmp_path / "nowhere"})
     with pytest.raises(SealError, match="nowhere: does not exist"):
-        open_tokens(nowhere, TOKENIZER, tmp_path / "none")
+        opened(nowhere, TOKENIZER, tmp_path / "none")
+
+
+def test_a_run_keeps_to_the_tokens_that_it_began_with(tmp_path: Path) -> None:
+    source = write_documents(tmp_path / "documents")
+    config = DataConfig(source="directory", directory=source, held_out=0.2, max_tokens=8)
+    before = opened(config, TOKENIZER, tmp_path / "tokens")
+    write_documents(source, count=40)
+    assert opened(config, TOKENIZER, tmp_path / "tokens").sealed == before.sealed
+    assert opened(config, TOKENIZER, tmp_path / "other").sealed.seal != before.sealed.seal
+
+
+def test_a_language_model_needs_no_labels(tmp_path: Path) -> None:
+    given = [Document(one.text, None, one.part) for one in documents(60)]
+    config = stored(tmp_path / "x", given)
+    store = open_tokens(config, tmp_path / "none", tokenizer=None, labelled=False)
+    assert len(store.part("train")) > 0

@@ -43,7 +43,7 @@ GATES = (
     ),
     Gate(
         "reproducibility",
-        "trains twice: equal seals; with another seed: a different one",
+        "trains by 1, 2 and killed processes: equal seals; with another seed: a different one",
         6,
         (("python3", "tools/ci/reproducibility.py"),),
     ),

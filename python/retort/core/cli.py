@@ -14,8 +14,8 @@ from typing import NoReturn
 from retort.core.errors import RetortError
 from retort.core.seal import Sealed
 
-_INTERRUPTED = 128 + signal.SIGINT
-_TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 
 
 class Terminated(BaseException):
@@ -57,18 +57,30 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = main(sys.argv[1:])
         sys.stdout.flush()
     except RetortError as error:
-        code = error.exit_code
+        code = exit_code(error)
         print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
+    except KeyboardInterrupt as error:
+        code = exit_code(error)
         print("interrupted: nothing half-written is left", file=sys.stderr)
-    except Terminated:
-        code = _TERMINATED
+    except Terminated as error:
+        code = exit_code(error)
         print("terminated: nothing half-written is left", file=sys.stderr)
     except BrokenPipeError:
         code = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        # The command is over, also by SystemExit: a signal from here on has nothing to unwind.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.exit(code)
+
+
+def exit_code(error: BaseException) -> int:
+    """What a command ends with after an exception."""
+    if isinstance(error, RetortError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return TERMINATED if isinstance(error, Terminated) else 1
 
 
 def seal_line(sealed: Sealed) -> str:

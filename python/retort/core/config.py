@@ -1,9 +1,10 @@
 """Configuration: frozen pydantic models, read from a YAML recipe and `--set` overrides."""
 
 import difflib
+import json
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from retort.core.digest import JSON
+from retort.core.digest import JSON, canonical_json
 from retort.core.errors import ConfigError
 
 
@@ -131,6 +132,16 @@ def _without_paths(value: Mapping[str, Any]) -> dict[str, JSON]:
         elif not isinstance(item, Path):
             kept[key] = list(item) if isinstance(item, tuple) else item
     return kept
+
+
+def differences(was: Mapping[str, JSON], now: Mapping[str, JSON], at: str = "") -> Iterator[str]:
+    """Every key, dotted, that is not the same in both, and what it was and is."""
+    for key in sorted(was.keys() | now.keys()):
+        before, after = was.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from differences(before, after, f"{at}{key}.")
+        elif canonical_json(before) != canonical_json(after):
+            yield f"{at}{key} was {json.dumps(before)} and is {json.dumps(after)}"
 
 
 def nearest(wrong: object, allowed: Sequence[str]) -> str:

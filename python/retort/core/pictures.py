@@ -11,6 +11,9 @@ INK = "#010203"
 BLUE = "#2f6fde"
 ORANGE = "#e08a1e"
 RED = "#d64545"
+GREEN = "#2f9e6e"
+PURPLE = "#8a5cd6"
+GREY = "#8a93a3"
 
 
 def style() -> AbstractContextManager[None]:

@@ -16,12 +16,14 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .soft { color: var(--soft); margin: .2rem 0 0; }
 .verdict { font-weight: 600; margin: .8rem 0; } .good { color: var(--good); }
 .bad { color: var(--bad); }
-.cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
+.cards { display: grid; gap: .8rem; margin-top: .8rem; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .7rem .9rem; }
 .card b { display: block; font-size: 1.4rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: .85rem; }
 svg { width: 100%; height: auto; display: block; } .narrow { max-width: 36rem; }
+.pair { display: grid; gap: 1.5rem; align-items: end;
+  grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; }

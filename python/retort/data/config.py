@@ -15,11 +15,13 @@ from pydantic import (
 
 from retort.core.config import Frozen, LocalPath, for_seal
 from retort.core.digest import JSON
+from retort.data.documents import folds_of
 
 Source = Literal[
     "bbc_news", "reviews", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"
 ]
 NotUtf8 = Literal["refuse", "latin-1", "replace", "drop"]
+OWN_TEST_SETS = ("ag_news", "imdb")
 FILE_SOURCES = ("directory", "text", "jsonl", "csv", "parquet")
 _TABLES = ("jsonl", "csv", "parquet")
 _SECRETS = {"key", "secret", "token", "password", "username"}
@@ -105,9 +107,27 @@ class SourceConfig(Frozen):
     """Labels that documents may have: any other is an error. Without it: the labels found."""
     held_out: float = Field(default=0.05, gt=0.0, lt=1.0)
     """Share of documents held out, by the hash of their text, where the source has no test set."""
+    fold: int = Field(default=0, ge=0)
+    """Which slice of the hashes is held out, counted from 0: `held_out: 0.2` has folds 0 to 4, and
+    each document is held out in one of them."""
     not_utf8: NotUtf8 = "latin-1"
     """What to do with a document that is not UTF-8: stop, read it as Latin-1, put U+FFFD for what
     is wrong, or drop the document. All but the first are counted, and the first ones named."""
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> "SourceConfig":
+        folds = folds_of(self.held_out)
+        if self.fold >= folds:
+            raise ValueError(
+                f"data.fold goes up to {folds - 1} with data.held_out: {self.held_out}, "
+                f"not {self.fold}"
+            )
+        own = self.source in OWN_TEST_SETS or (self.files and self.files.held_out_paths)
+        if self.fold and own:
+            raise ValueError(
+                "data.fold goes with a source that has no test set of its own; leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keys_go_with_their_source(self) -> "SourceConfig":
@@ -135,7 +155,8 @@ class CorpusConfig(SourceConfig):
 
 
 _OF_DOCUMENTS = tuple(CorpusConfig.model_fields)
-_OF_STORES = {"source", "store", "max_tokens"}
+_OF_BATCHES = ("max_tokens", "grouping", "pad_to")
+_OF_STORES = {"source", "store", *_OF_BATCHES}
 
 
 class DataConfig(CorpusConfig):
@@ -147,6 +168,12 @@ class DataConfig(CorpusConfig):
     """For source `token_store`: one that `//data:prepare` made, with the model's tokenizer."""
     max_tokens: int = Field(ge=3, le=8192)
     """Length of each document for the model: longer ones are cut (and counted)."""
+    grouping: int = Field(default=16, ge=1, le=4096)
+    """Steps in a window inside which documents of about equal length share a micro-batch; 1 leaves
+    them in the order of the epoch."""
+    pad_to: int = Field(default=16, ge=1, le=8192)
+    """A micro-batch is padded to the least multiple of this that holds its documents, or to
+    `max_tokens`."""
 
     @model_validator(mode="after")
     def _a_store_decides_the_rest(self) -> "DataConfig":
@@ -165,6 +192,11 @@ class DataConfig(CorpusConfig):
         values: dict[str, Any] = write(self)
         kept = _OF_STORES if self.store is not None else values.keys() - {"store"}
         return {key: value for key, value in values.items() if key in kept}
+
+    @property
+    def batches(self) -> dict[str, JSON]:
+        """How documents become batches: what no store decides, and every result depends on."""
+        return {key: getattr(self, key) for key in _OF_BATCHES}
 
     @property
     def documents(self) -> CorpusConfig:

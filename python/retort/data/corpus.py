@@ -121,7 +121,7 @@ class CorpusReader:
         encodings = self._encodings(chunks)
         if len(columns) == 0 and encodings.dropped == 0:
             raise no_documents(config)
-        settled = settle(columns, config.held_out)
+        settled = settle(columns, config.held_out, config.fold)
         verdicts, near = settled.verdicts, None
         if self._sample is not None:
             near = _treat_near_duplicates(config, self._sample, _Numbers(chunks), verdicts)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retort.core.errors import DataError
 from retort.data.chunks import PARTS as OWN_PARTS
 from retort.data.chunks import Columns
-from retort.data.documents import Part
+from retort.data.documents import Part, slice_held_out
 from retort.data.keys import halves
 
 EMPTY, DUPLICATE, AMBIGUOUS, NEAR, TRAIN, HELD_OUT = range(6)
@@ -34,7 +34,7 @@ class Settled:
     crossing: int
 
 
-def settle(columns: Columns, held_out: float) -> Settled:
+def settle(columns: Columns, held_out: float, fold: int = 0) -> Settled:
     """Decide about every document.
 
     Of copies with one label the first stays, or the first in the source's own test set if there
@@ -43,6 +43,7 @@ def settle(columns: Columns, held_out: float) -> Settled:
 
     Args:
         held_out: share of documents to hold out, where the source has not chosen itself.
+        fold: which slice of that width of the digests' range.
     """
     verdicts = np.full(len(columns), EMPTY, np.uint8)
     high, low = halves(columns.keys)
@@ -63,7 +64,9 @@ def settle(columns: Columns, held_out: float) -> Settled:
     stays = np.where(first_held_out < len(order), first_held_out, starts)[one_label]
 
     verdicts[order] = np.where(np.repeat(one_label, sizes), DUPLICATE, AMBIGUOUS)
-    by_digest = np.where(high[order[stays]] / 2.0**64 < held_out, HELD_OUT, TRAIN)
+    start, end = slice_held_out(held_out, fold)
+    place = high[order[stays]] / 2.0**64
+    by_digest = np.where((start <= place) & (place < end), HELD_OUT, TRAIN)
     verdicts[order[stays]] = np.where(own[stays] == 0, by_digest, own[stays])
     has_train = np.maximum.reduceat(own == TRAIN, starts)
     crossing = int((one_label & has_train & (first_held_out < len(order))).sum())

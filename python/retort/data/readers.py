@@ -1,8 +1,9 @@
-"""Batches from a token store. A reader has no state: a batch is named by its step, an integer.
+"""Micro-batches from a token store. A reader has no state: step and shard name a micro-batch.
 
 Both readers go through the samples of one epoch after the other in `EpochOrder`. A step takes the
-next `batch` samples, and each rank its share of them, so that all ranks together see every sample
-once an epoch, whatever their number, and a run may go on with another number of ranks.
+next `batch` samples, in as many equal micro-batches as it has logical shards. Who computes a shard
+is not the reader's matter: all ranks together see every sample once an epoch, whatever their
+number, and a run may go on with another number of ranks.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from retort.core.errors import ConfigError, DataError
 from retort.data.epoch_table import EpochTable
+from retort.data.grouping import deal
 from retort.data.order import EpochOrder
 from retort.data.store import SpecialTokens, StorePart
 
@@ -56,22 +58,35 @@ class BlockBatch:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which samples of each step a rank takes: `batch` are shared out as evenly as can be."""
+class Shards:
+    """How a step is cut: `batch` samples in `shards` micro-batches of equal size.
+
+    Raises:
+        ConfigError: they cannot be of equal size.
+    """
 
     batch: int
-    rank: int = 0
-    world_size: int = 1
+    shards: int = 1
 
-    def of(self, step: int) -> tuple[int, int]:
-        """The number of the first sample, counted over all epochs, and how many there are."""
-        start = self.batch * self.rank // self.world_size
-        end = self.batch * (self.rank + 1) // self.world_size
-        return step * self.batch + start, end - start
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.shards < 1 or self.batch % self.shards:
+            raise ConfigError(
+                f"train.batch {self.batch} cannot be cut into {self.shards} equal shards; "
+                "choose a train.shards that divides it"
+            )
+
+    @property
+    def size(self) -> int:
+        """Samples in a micro-batch."""
+        return self.batch // self.shards
 
 
 class ClassificationReader:
-    """Texts with special tokens, padded to one length or to the least of several that holds them."""
+    """Texts with special tokens, padded to one length or to the least of several that holds them.
+
+    With `grouping`, texts of about equal length share a micro-batch (see `grouping.deal`) inside
+    windows of so many steps. An epoch that ends inside a window shares it with the next one.
+    """
 
     def __init__(
         self,
@@ -79,19 +94,27 @@ class ClassificationReader:
         special: SpecialTokens,
         lengths: Sequence[int],
         seed: int,
-        share: Share,
+        shards: Shards,
+        *,
+        grouping: int = 1,
     ) -> None:
         """
         Args:
             lengths: rising lengths that a batch may have, special tokens included; a text that is
                 longer than the last is cut, and counted.
+            grouping: steps in a window; 1 leaves the texts in the order of the epoch.
         Raises:
-            ConfigError: the lengths do not rise, or leave no room beside the special tokens.
+            ConfigError: the lengths do not rise, or leave no room beside the special tokens; or
+                windows would be empty.
             DataError: the part is empty, or the tokenizer has no padding token.
         """
         around = special.around
-        if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] <= around:
-            raise ConfigError(f"lengths must rise and be over {around}, not {list(lengths)}")
+        if not lengths or list(lengths) != sorted(set(lengths)) or lengths[-1] <= around:
+            raise ConfigError(
+                f"lengths must rise, the last to over {around}, and not be {list(lengths)}"
+            )
+        if grouping < 1:
+            raise ConfigError(f"a window must have at least one step, not {grouping}")
         if len(part) == 0:
             raise DataError("there are no documents to make batches of")
         if special.padding is None:
@@ -102,19 +125,28 @@ class ClassificationReader:
         self._suffix = np.array(special.suffix, np.int64)
         self._lengths = np.array(lengths, np.int64)
         self._order = EpochTable(EpochOrder(len(part), seed))
-        self._share = share
+        self._shards = shards
+        self._grouping = grouping
+        self._window = -1
+        self._documents: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def batch(self, step: int) -> TextBatch:
-        """This rank's texts of a step, counted from 0 over all epochs."""
-        return self.texts(self._order.samples(*self._share.of(step)).copy())
+    def batch(self, step: int, shard: int) -> TextBatch:
+        """The micro-batch of a shard of a step, both counted from 0, steps over all epochs."""
+        return self.texts(self._of_step(step)[shard].copy())
+
+    def labels(self, step: int) -> NDArray[np.int64]:
+        """The labels of a whole step, int64 [batch], shard after shard. Reads no text."""
+        return self._part.labels[self._of_step(step).ravel()]
+
+    def tokens(self, step: int) -> int:
+        """Tokens of a whole step, special ones included, padding and what is cut left out."""
+        return int(self._kept(self._of_step(step).ravel()).sum())
 
     def texts(self, documents: NDArray[np.int64]) -> TextBatch:
         """The batch of the documents with these numbers, in their order."""
         before, after = len(self._prefix), len(self._suffix)
         lengths = self._part.lengths[documents]
-        wanted = int(lengths.max(initial=0)) + before + after
-        bucket = min(int(np.searchsorted(self._lengths, wanted)), len(self._lengths) - 1)
-        length = int(self._lengths[bucket])
+        length = int(self._padded(documents).max(initial=self._lengths[0]))
         kept = np.minimum(lengths, length - before - after)
         ids = np.full((len(documents), length), self._padding, np.int64)
         ids[:, :before] = self._prefix
@@ -130,6 +162,34 @@ class ClassificationReader:
             dropped=int((lengths - kept).sum()),
         )
 
+    def _of_step(self, step: int) -> NDArray[np.int64]:
+        """The documents of a step, [shards, size]."""
+        window, place = divmod(step, self._grouping)
+        if window != self._window:
+            batch, shards, size = self._shards.batch, self._shards.shards, self._shards.size
+            count = self._grouping * batch
+            documents = self._order.samples(window * count, count)
+            if self._grouping > 1:
+                lengths, seed = self._padded(documents), self._order.order.seed
+                documents = documents[deal(lengths, shards, size, seed=seed, window=window)]
+            self._documents = documents.reshape(self._grouping, shards, size)
+            self._window = window
+        found: NDArray[np.int64] = self._documents[place]
+        return found
+
+    def _padded(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The length that each document alone would be padded to."""
+        padded: NDArray[np.int64] = self._lengths[
+            np.searchsorted(self._lengths, self._kept(documents))
+        ]
+        return padded
+
+    def _kept(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens of each document that the model sees."""
+        wanted = self._part.lengths[documents] + len(self._prefix) + len(self._suffix)
+        kept: NDArray[np.int64] = np.minimum(wanted, self._lengths[-1])
+        return kept
+
 
 class BlockReader:
     """Blocks of the documents of a part laid end to end, with a boundary token around each.
@@ -140,7 +200,7 @@ class BlockReader:
     """
 
     def __init__(
-        self, part: StorePart, special: SpecialTokens, tokens: int, seed: int, share: Share
+        self, part: StorePart, special: SpecialTokens, tokens: int, seed: int, shards: Shards
     ) -> None:
         """
         Args:
@@ -163,11 +223,18 @@ class BlockReader:
         self.length = -(-self._total // tokens)
         """Number of blocks in an epoch."""
         self._order = EpochTable(EpochOrder(self.length, seed))
-        self._share = share
+        self._shards = shards
 
-    def batch(self, step: int) -> BlockBatch:
-        """This rank's blocks of a step, counted from 0 over all epochs."""
-        return self.blocks(self._order.samples(*self._share.of(step)).copy())
+    def batch(self, step: int, shard: int) -> BlockBatch:
+        """The micro-batch of a shard of a step, both counted from 0, steps over all epochs."""
+        size = self._shards.size
+        first = step * self._shards.batch + shard * size
+        return self.blocks(self._order.samples(first, size).copy())
+
+    def targets(self, step: int) -> int:
+        """Targets that count in a whole step. Reads no token."""
+        batch = self._shards.batch
+        return int(self._counted(self._order.samples(step * batch, batch)).sum())
 
     def blocks(self, blocks: NDArray[np.int64]) -> BlockBatch:
         """The batch of the blocks with these numbers, in their order."""
@@ -183,8 +250,10 @@ class BlockReader:
                 row[:] = piece
             else:
                 self._across(row, shard, place)
-        targets = np.minimum(self._tokens, self._total - blocks * self._tokens)
-        return BlockBatch(blocks, ids, targets)
+        return BlockBatch(blocks, ids, self._counted(blocks))
+
+    def _counted(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.minimum(self._tokens, self._total - blocks * self._tokens)
 
     def _across(self, row: NDArray[np.int64], shard: int, place: int) -> None:
         """Fill a block that begins before the first slot, or ends in another shard or nowhere."""

@@ -1,14 +1,18 @@
-"""How good predictions are, from one confusion matrix."""
+"""How good a classifier's logits are."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-_Z_95 = 1.959963984540054
+from retort.core.errors import VerificationError
+from retort.evaluate.calibration import Bin, calibration_error, reliability
+from retort.evaluate.intervals import wilson_interval
+from retort.evaluate.ranking import roc_auc
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,27 @@ class ClassMetrics:
     """One label: of those predicted, how many were right; of those there are, how many were found.
 
     A share of nothing is 0.
+
+    Attributes:
+        auc: area under the ROC curve of this label against the rest, by the probability that the
+            model gives it; None if all documents have the label, or none has.
     """
 
     label: str
     precision: float
     recall: float
     f1: float
+    auc: float | None
     support: int
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Precision, recall and F1 of all labels together."""
+
+    precision: float
+    recall: float
+    f1: float
 
 
 @dataclass(frozen=True)
@@ -31,16 +49,42 @@ class Metrics:
 
     Attributes:
         interval: 95 % Wilson score interval of the accuracy.
-        macro_f1: mean of the labels' F1, each label counting the same.
+        macro: means over labels, each label counting the same.
+        micro: of all documents alike; with one label a document all three are the accuracy.
+        macro_auc: mean over the labels that have one; None if none has.
+        loss: mean negative log-likelihood of the true label, in nats.
+        calibration_error: expected, over `bins`.
+        bins: of a reliability diagram.
         confusion: [label][predicted label], counts.
     """
 
     documents: int
     accuracy: float
     interval: tuple[float, float]
-    macro_f1: float
+    macro: Averages
+    micro: Averages
+    macro_auc: float | None
+    loss: float
+    calibration_error: float
     labels: tuple[ClassMetrics, ...]
+    bins: tuple[Bin, ...]
     confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean of the labels' F1."""
+        return self.macro.f1
+
+    def figures(self) -> dict[str, float]:
+        """What is worth a curve over the steps, by name."""
+        auc = {} if self.macro_auc is None else {"macro_auc": self.macro_auc}
+        return {
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro.f1,
+            **auc,
+            "loss": self.loss,
+            "calibration_error": self.calibration_error,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, read back by `from_json`."""
@@ -52,9 +96,14 @@ class Metrics:
         return cls(
             documents=value["documents"],
             accuracy=value["accuracy"],
-            interval=tuple(value["interval"]),
-            macro_f1=value["macro_f1"],
+            interval=(value["interval"][0], value["interval"][1]),
+            macro=Averages(**value["macro"]),
+            micro=Averages(**value["micro"]),
+            macro_auc=value["macro_auc"],
+            loss=value["loss"],
+            calibration_error=value["calibration_error"],
             labels=tuple(ClassMetrics(**label) for label in value["labels"]),
+            bins=tuple(Bin(**one) for one in value["bins"]),
             confusion=tuple(tuple(row) for row in value["confusion"]),
         )
 
@@ -71,47 +120,79 @@ def confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tens
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
 
 
-def measure(targets: Tensor, predictions: Tensor, labels: Sequence[str]) -> Metrics:
-    """All figures for predictions of at least one document.
+def measure(targets: Tensor, logits: Tensor, labels: Sequence[str]) -> Metrics:
+    """All figures for the logits of at least one document.
+
+    Probabilities are computed in float64, and sums of them are rounded once, so that neither the
+    order of the documents nor the number of threads changes a figure.
 
     Args:
-        targets, predictions: int64, [documents]: numbers of labels.
+        targets: int64, [documents]: numbers of labels.
+        logits: float32, [documents, labels]. Of equal highest ones the first label is predicted.
+    Raises:
+        VerificationError: a logit is not a finite number.
     """
+    wrong = int((~logits.isfinite()).any(dim=1).sum())
+    if wrong:
+        raise VerificationError(
+            f"logits of {wrong} of {len(logits)} held-out documents are not finite numbers"
+        )
+    predictions = logits.argmax(dim=1)
+    log_probabilities = logits.double().log_softmax(dim=1).numpy()
+    probabilities = np.exp(log_probabilities)
+    numbers = targets.numpy()
+    rows = np.arange(len(numbers))
+
     matrix = confusion_matrix(targets, predictions, len(labels))
-    counts = matrix.tolist()
-    right = [row[number] for number, row in enumerate(counts)]
+    classes = _classes(matrix, labels, probabilities, numbers)
+    aucs = [one.auc for one in classes if one.auc is not None]
+    right, total = int(matrix.trace()), len(numbers)
+    accuracy = right / total
+    bins = reliability(probabilities[rows, predictions.numpy()], (predictions == targets).numpy())
+    return Metrics(
+        documents=total,
+        accuracy=accuracy,
+        interval=wilson_interval(right, total),
+        macro=Averages(
+            precision=_mean([one.precision for one in classes]),
+            recall=_mean([one.recall for one in classes]),
+            f1=_mean([one.f1 for one in classes]),
+        ),
+        micro=Averages(accuracy, accuracy, accuracy),
+        macro_auc=_mean(aucs) if aucs else None,
+        loss=_mean((-log_probabilities[rows, numbers]).tolist()),
+        calibration_error=calibration_error(bins),
+        labels=classes,
+        bins=bins,
+        confusion=tuple(tuple(row) for row in matrix.tolist()),
+    )
+
+
+def _classes(
+    matrix: Tensor,
+    labels: Sequence[str],
+    probabilities: np.ndarray[Any, np.dtype[np.float64]],
+    targets: np.ndarray[Any, np.dtype[np.int64]],
+) -> tuple[ClassMetrics, ...]:
+    right = matrix.diagonal().tolist()
     there_are = matrix.sum(dim=1).tolist()
     predicted = matrix.sum(dim=0).tolist()
-    classes = tuple(
+    return tuple(
         ClassMetrics(
             label=label,
             precision=_share(right[number], predicted[number]),
             recall=_share(right[number], there_are[number]),
             f1=_share(2 * right[number], predicted[number] + there_are[number]),
+            auc=roc_auc(probabilities[:, number], targets == number),
             support=there_are[number],
         )
         for number, label in enumerate(labels)
     )
-    total = sum(there_are)
-    return Metrics(
-        documents=total,
-        accuracy=sum(right) / total,
-        interval=wilson_interval(sum(right), total),
-        macro_f1=sum(one.f1 for one in classes) / len(classes),
-        labels=classes,
-        confusion=tuple(tuple(row) for row in counts),
-    )
-
-
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """95 % score interval of a share (Wilson 1927), which stays inside 0 .. 1."""
-    share, square = right / total, _Z_95**2
-    centre = share + square / (2 * total)
-    half = _Z_95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    scale = 1 + square / total
-    low, high = (centre - half) / scale, (centre + half) / scale
-    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding may cross the share
 
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

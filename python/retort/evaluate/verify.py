@@ -1,11 +1,12 @@
 """A stranger's look at a checkpoint: a fresh process that trusts nothing but the files.
 
     python -m retort.evaluate.verify --checkpoint DIR --store DIR --logits FILE
+    python -m retort.evaluate.verify --checkpoint DIR --store DIR --losses FILE
 
 It verifies every digest of the checkpoint and of the token store that it was made from, loads the
-model, computes the logits of all held-out documents, compares them bit for bit with those of the
-trained model, and measures. Exit code 1: other logits, or too low an accuracy. Exit code 2: a
-directory or file is altered or missing; it is named.
+model, computes from the held-out part the logits of a classifier, or the losses of a language
+model, compares them bit for bit with those of the trained model, and measures. Exit code 1: others,
+or not good enough. Exit code 2: a directory or file is altered or missing; it is named.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -21,14 +23,44 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from retort.core.cli import Invocation, run, seal_line
-from retort.core.errors import DataError, SealError, VerificationError
+from retort.core.errors import DataError, SealError, UserError, VerificationError
+from retort.core.seal import Sealed
 from retort.data.store import TokenStore
-from retort.evaluate.held_out import held_out_logits, measure_held_out
+from retort.evaluate.held_out import (
+    held_out_logits,
+    held_out_loss_sums,
+    measure_held_out,
+    measure_held_out_blocks,
+)
+from retort.evaluate.language_metrics import LanguageMetrics
 from retort.evaluate.metrics import Metrics
-from retort.models.checkpoint import Checkpoint, load_checkpoint
+from retort.models.checkpoint import (
+    Checkpoint,
+    LanguageCheckpoint,
+    load_checkpoint,
+    load_language_model,
+)
 from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
 
-LOGITS = "logits"
+_LOGITS = "logits"
+_LOSSES = "losses"
+
+
+@dataclass(frozen=True)
+class Demands:
+    """How good a checkpoint must be. No accuracy is asked of a language model."""
+
+    min_accuracy: float = 0.0
+    max_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A checkpoint whose digests hold. `failure` says what is wrong with its results, if anything."""
+
+    sealed: Sealed
+    metrics: Metrics | LanguageMetrics
+    failure: str | None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,42 +68,77 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     refuse_arithmetic_variables(os.environ)
     resolve = Invocation.from_environment().resolve
-    checkpoint = load_checkpoint(resolve(options.checkpoint))
-    store = open_store(resolve(options.store), checkpoint)
-    expected = read_logits(resolve(options.logits))
-    fix_arithmetic(checkpoint.threads)
-    actual = held_out_logits(checkpoint.model, store, checkpoint.tokenise.max_tokens)
-    metrics = measure_held_out(actual, store)
-    failure = find_failure(actual, expected, metrics, options.min_accuracy)
+    checkpoint, store = resolve(options.checkpoint), resolve(options.store)
+    demands = Demands(options.min_accuracy, options.max_loss)
+    if options.losses is None:
+        verified = verify_classifier(checkpoint, store, resolve(options.logits), demands)
+    else:
+        verified = verify_language_model(checkpoint, store, resolve(options.losses), demands)
     if options.json:
         result = {
-            "seal": checkpoint.sealed.seal,
-            "path": str(checkpoint.sealed.path),
-            "failure": failure,
-            "metrics": metrics.to_json(),
+            "seal": verified.sealed.seal,
+            "path": str(verified.sealed.path),
+            "failure": verified.failure,
+            "metrics": verified.metrics.to_json(),
         }
         print(json.dumps(result))
-    if failure is not None:
-        raise VerificationError(failure)
+    if verified.failure is not None:
+        raise VerificationError(verified.failure)
     if not options.json:
-        print(
-            f"every digest holds; logits of {metrics.documents} held-out documents equal the "
-            f"trained model's bit for bit\n"
-            f"accuracy {metrics.accuracy:.4f}, macro-F1 {metrics.macro_f1:.4f}",
-            file=sys.stderr,
-        )
-        print(seal_line(checkpoint.sealed))
+        print(f"every digest holds; {_praise(verified.metrics)}", file=sys.stderr)
+        print(seal_line(verified.sealed))
     return 0
 
 
-def open_store(path: Path, checkpoint: Checkpoint) -> TokenStore:
+def verify_classifier(checkpoint: Path, store: Path, logits: Path, demands: Demands) -> Verified:
+    """Verify a classifier.
+
+    Args:
+        logits: the file of those of the trained model.
+    Raises:
+        SealError, DataError: a directory or file is altered, missing, or another one.
+        VerificationError: a logit is not a finite number.
+    """
+    loaded = load_checkpoint(checkpoint)
+    tokens = open_store(store, loaded)
+    expected = read_logits(logits)
+    fix_arithmetic(loaded.threads)
+    actual = held_out_logits(loaded.model, tokens, loaded.tokenise.max_tokens)
+    metrics = measure_held_out(actual, tokens)
+    return Verified(loaded.sealed, metrics, find_failure(actual, expected, metrics, demands))
+
+
+def verify_language_model(
+    checkpoint: Path, store: Path, losses: Path, demands: Demands
+) -> Verified:
+    """Verify a language model.
+
+    Args:
+        losses: the file of the sums over each held-out block, by the trained model.
+    Raises:
+        SealError, DataError: a directory or file is altered, missing, or another one.
+        UserError: an accuracy is asked for.
+        VerificationError: a loss is not a finite number.
+    """
+    if demands.min_accuracy > 0:
+        raise UserError("a language model has no accuracy; ask for --max-loss instead")
+    loaded = load_language_model(checkpoint)
+    tokens = open_store(store, loaded)
+    expected = read_losses(losses)
+    fix_arithmetic(loaded.threads)
+    actual = held_out_loss_sums(loaded.model, tokens, loaded.context)
+    metrics = measure_held_out_blocks(actual, tokens, loaded.context)
+    return Verified(loaded.sealed, metrics, find_failure(actual, expected, metrics, demands))
+
+
+def open_store(path: Path, checkpoint: Checkpoint | LanguageCheckpoint) -> TokenStore:
     """The token store that a checkpoint was made from, verified.
 
     Raises:
         SealError: it is not sealed, truncated, altered, or another store.
         DataError: its tokenizer is not the checkpoint's.
     """
-    store = TokenStore.open(path, tokenizer=checkpoint.tokenise.definition)
+    store = TokenStore.open(path, tokenizer=_tokenizer(checkpoint))
     wanted = checkpoint.sealed.manifest.inputs.get("tokens")
     if wanted != store.sealed.seal:
         raise SealError(
@@ -81,25 +148,36 @@ def open_store(path: Path, checkpoint: Checkpoint) -> TokenStore:
 
 
 def find_failure(
-    actual: Tensor, expected: Tensor, metrics: Metrics, min_accuracy: float
+    actual: Tensor, expected: Tensor, metrics: Metrics | LanguageMetrics, demands: Demands
 ) -> str | None:
-    """What is wrong with the result, or None."""
+    """What is wrong with the results, or None.
+
+    Args:
+        actual, expected: float32 [documents, labels], or float64 [blocks].
+    """
+    name, of = (_LOGITS, "documents") if actual.dim() == 2 else (_LOSSES, "blocks")
     if actual.shape != expected.shape:
-        return f"logits have shape {list(actual.shape)}, the trained model's {list(expected.shape)}"
-    different = (actual.view(torch.int32) != expected.view(torch.int32)).any(dim=1)
-    if different.any():
+        return f"{name} have shape {list(actual.shape)}, the trained model's {list(expected.shape)}"
+    bits = torch.int32 if actual.dtype == torch.float32 else torch.int64
+    rows = (actual.view(bits) != expected.view(bits)).view(len(actual), -1).any(dim=1)
+    if rows.any():
         return (
-            f"logits of {int(different.sum())} of {len(actual)} held-out documents differ from "
+            f"{name} of {int(rows.sum())} of {len(actual)} held-out {of} differ from "
             "the trained model's; another kind of processor or library gives other bits"
         )
-    if metrics.accuracy < min_accuracy:
-        return f"accuracy {metrics.accuracy:.4f} is under evaluate.min_accuracy {min_accuracy}"
+    if isinstance(metrics, Metrics) and metrics.accuracy < demands.min_accuracy:
+        return (
+            f"accuracy {metrics.accuracy:.4f} is under "
+            f"evaluate.min_accuracy {demands.min_accuracy}"
+        )
+    if demands.max_loss is not None and metrics.loss > demands.max_loss:
+        return f"loss {metrics.loss:.4f} is over evaluate.max_loss {demands.max_loss}"
     return None
 
 
 def write_logits(path: Path, logits: Tensor) -> None:
-    """Write logits for a later comparison."""
-    path.write_bytes(safetensors.torch.save({LOGITS: logits.contiguous()}))
+    """Write logits, float32 [documents, labels], for a later comparison."""
+    _write(path, _LOGITS, logits)
 
 
 def read_logits(path: Path) -> Tensor:
@@ -108,13 +186,53 @@ def read_logits(path: Path) -> Tensor:
     Raises:
         DataError: the file is missing or is something else.
     """
+    return _read(path, _LOGITS, torch.float32)
+
+
+def write_losses(path: Path, sums: Tensor) -> None:
+    """Write sums of losses, float64 [blocks], for a later comparison."""
+    _write(path, _LOSSES, sums)
+
+
+def read_losses(path: Path) -> Tensor:
+    """Read what `write_losses` wrote.
+
+    Raises:
+        DataError: the file is missing or is something else.
+    """
+    return _read(path, _LOSSES, torch.float64)
+
+
+def _tokenizer(checkpoint: Checkpoint | LanguageCheckpoint) -> bytes:
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint.tokenise.definition
+    return checkpoint.tokenizer
+
+
+def _write(path: Path, name: str, values: Tensor) -> None:
+    path.write_bytes(safetensors.torch.save({name: values.contiguous()}))
+
+
+def _read(path: Path, name: str, dtype: torch.dtype) -> Tensor:
     try:
-        logits = safetensors.torch.load(path.read_bytes())[LOGITS]
+        values = safetensors.torch.load(path.read_bytes())[name]
     except (OSError, KeyError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read as logits: {error}") from error
-    if logits.dtype != torch.float32:
-        raise DataError(f"{path}: logits are {logits.dtype}, not float32")
-    return logits
+        raise DataError(f"{path}: cannot be read as {name}: {error}") from error
+    if values.dtype != dtype:
+        raise DataError(f"{path}: {name} are {values.dtype}, not {str(dtype).split('.')[-1]}")
+    return values
+
+
+def _praise(metrics: Metrics | LanguageMetrics) -> str:
+    if isinstance(metrics, Metrics):
+        return (
+            f"logits of {metrics.documents} held-out documents equal the trained model's bit for "
+            f"bit\naccuracy {metrics.accuracy:.4f}, macro-F1 {metrics.macro_f1:.4f}"
+        )
+    return (
+        f"losses of {metrics.tokens} held-out tokens equal the trained model's bit for bit\n"
+        f"loss {metrics.loss:.4f}, perplexity {metrics.perplexity:.2f}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,10 +243,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--store", required=True, metavar="DIR", help="the token store that it was made from"
     )
-    parser.add_argument(
-        "--logits", required=True, metavar="FILE", help="the trained model's, safetensors"
+    expected = parser.add_mutually_exclusive_group(required=True)
+    expected.add_argument("--logits", metavar="FILE", help="of the trained classifier, safetensors")
+    expected.add_argument(
+        "--losses", metavar="FILE", help="of the trained language model, safetensors"
     )
     parser.add_argument("--min-accuracy", type=float, default=0.0, metavar="SHARE")
+    parser.add_argument("--max-loss", type=float, metavar="NATS")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

@@ -1,1 +1,1 @@
-"""Classifiers, pretrained weights found offline first, and sealed checkpoints."""
+"""Classifiers and language models, pretrained weights offline first, and sealed checkpoints."""

@@ -1,28 +1,51 @@
-"""Checkpoints: a classifier, its tokenizer and its labels in one sealed directory.
+"""Checkpoints: a model, its tokenizer and what it was trained for, in one sealed directory.
 
-A checkpoint loads without the network, without pickle, and without the code that trained it.
+    config.json          architecture of the pretrained encoder, or of the language model
+    model.json           task, threads, and what the task needs: head and labels, or the context
+    model.safetensors    weights, float32, by name; a shared one once
+    tokenizer.json
+
+A checkpoint loads without the network, without pickle, and without the code that trained it. Other
+files, such as an optimiser's state, may be sealed with it, and are not read here.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from retort.core.digest import JSON, canonical_json
 from retort.core.errors import SealError, UserError
 from retort.core.seal import Sealed, sealing, verify
 from retort.data.tokenise import Tokeniser
+from retort.models.classifier import TextClassifier, build_backbone
+from retort.models.config import HeadConfig
+from retort.models.language_model import LanguageModel, language_model_of
 
 KIND = "checkpoint"
-_WEIGHTS = "model.safetensors"
+WEIGHTS = "model.safetensors"
 _ARCHITECTURE = "config.json"
 _TOKENIZER = "tokenizer.json"
-_CLASSIFIER = "classifier.json"
-_UNUSABLE = (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, UserError)
+_MODEL = "model.json"
+_CLASSIFIER = "classifier"
+_LANGUAGE_MODEL = "language model"
+_TASKS = (_CLASSIFIER, _LANGUAGE_MODEL)
+_UNUSABLE = (
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    SafetensorError,
+    UserError,
+)
 
 
 @dataclass(frozen=True)
@@ -38,23 +61,80 @@ class Checkpoint:
     """
 
     sealed: Sealed
-    model: PreTrainedModel
+    model: TextClassifier
     tokenise: Tokeniser
     labels: tuple[str, ...]
     threads: int
 
 
+@dataclass(frozen=True)
+class LanguageCheckpoint:
+    """A trained language model.
+
+    Attributes:
+        sealed: the verified directory that it came from.
+        model: in evaluation mode, float32, on the CPU.
+        tokenizer: content of its `tokenizer.json`.
+        context: the most tokens that it sees at once.
+        threads: number of CPU threads with which its losses are the sealed ones, bit for bit.
+    """
+
+    sealed: Sealed
+    model: LanguageModel
+    tokenizer: bytes
+    context: int
+    threads: int
+
+
+def classifier_files(
+    model: TextClassifier, *, tokenise: Tokeniser, labels: Sequence[str], threads: int
+) -> dict[str, bytes]:
+    """All files of a classifier's checkpoint but the weights, which do not change in training."""
+    facts: dict[str, JSON] = {
+        "task": _CLASSIFIER,
+        "head": model.head.config.model_dump(),
+        "labels": list(labels),
+        "max_tokens": tokenise.max_tokens,
+        "threads": threads,
+    }
+    return _description(model.backbone, tokenise.definition, facts)
+
+
+def language_model_files(
+    model: LanguageModel, *, tokenizer: bytes, threads: int
+) -> dict[str, bytes]:
+    """The same for a language model.
+
+    Args:
+        tokenizer: content of the `tokenizer.json` of its token store.
+    """
+    context = int(model.decoder.config.max_position_embeddings)
+    facts: dict[str, JSON] = {"task": _LANGUAGE_MODEL, "context": context, "threads": threads}
+    return _description(model.decoder, tokenizer, facts)
+
+
+def stored_weights(model: nn.Module) -> dict[str, Tensor]:
+    """What the weights file holds: every weight by its name, a shared one under its first alone.
+
+    These are the names of `model.named_parameters()`, and persistent buffers, if there are any.
+    """
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        found.setdefault(id(tensor), (name, tensor.detach().cpu().contiguous()))
+    return dict(found.values())
+
+
 def save_checkpoint(
     target: Path,
     *,
-    model: PreTrainedModel,
+    model: TextClassifier,
     tokenise: Tokeniser,
     labels: Sequence[str],
     threads: int,
     inputs: Mapping[str, str],
     config: Mapping[str, JSON],
 ) -> Sealed:
-    """Write a checkpoint and seal it.
+    """Write a classifier's checkpoint and seal it.
 
     Args:
         inputs: digests of what it was made from (data set, pretrained weights).
@@ -62,56 +142,110 @@ def save_checkpoint(
     Raises:
         StorageError: the disk is full or permission is missing; nothing is left behind.
     """
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    files = classifier_files(model, tokenise=tokenise, labels=labels, threads=threads)
+    return _save(target, files, model, inputs, config)
+
+
+def save_language_model(
+    target: Path,
+    *,
+    model: LanguageModel,
+    tokenizer: bytes,
+    threads: int,
+    inputs: Mapping[str, str],
+    config: Mapping[str, JSON],
+) -> Sealed:
+    """Write a language model's checkpoint and seal it; see `save_checkpoint`."""
+    files = language_model_files(model, tokenizer=tokenizer, threads=threads)
+    return _save(target, files, model, inputs, config)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Verify a classifier's checkpoint, then build its model from the verified bytes.
+
+    Raises:
+        SealError: it is not sealed, truncated, altered or not a classifier's checkpoint; the file
+            is named.
+    """
+    with _opened(path, _CLASSIFIER) as (sealed, facts, architecture):
+        labels = tuple(str(label) for label in facts["labels"])
+        head = HeadConfig.model_validate(facts["head"])
+        model = TextClassifier(build_backbone(architecture), head, len(labels))
+        _fill(model, sealed)
+        tokenise = Tokeniser(
+            sealed.read(_TOKENIZER), int(facts["max_tokens"]), str(path / _TOKENIZER)
+        )
+        return Checkpoint(sealed, model.eval(), tokenise, labels, int(facts["threads"]))
+
+
+def load_language_model(path: Path) -> LanguageCheckpoint:
+    """Verify a language model's checkpoint, then build its model from the verified bytes.
+
+    Raises:
+        SealError: it is not sealed, truncated, altered or not a language model's checkpoint; the
+            file is named.
+    """
+    with _opened(path, _LANGUAGE_MODEL) as (sealed, facts, architecture):
+        model = language_model_of(architecture)
+        _fill(model, sealed)
+        tokenizer, context = sealed.read(_TOKENIZER), int(facts["context"])
+        return LanguageCheckpoint(sealed, model.eval(), tokenizer, context, int(facts["threads"]))
+
+
+def _description(
+    pretrained: PreTrainedModel, tokenizer: bytes, facts: Mapping[str, JSON]
+) -> dict[str, bytes]:
+    architecture = pretrained.config.to_dict()
+    architecture.pop("_name_or_path", None)  # the directory that it was loaded from
+    return {
+        _ARCHITECTURE: canonical_json(architecture),
+        _MODEL: canonical_json(facts),
+        _TOKENIZER: tokenizer,
     }
-    classifier: dict[str, JSON] = {
-        "labels": list(labels),
-        "max_tokens": tokenise.max_tokens,
-        "threads": threads,
-    }
+
+
+def _save(
+    target: Path,
+    files: Mapping[str, bytes],
+    model: nn.Module,
+    inputs: Mapping[str, str],
+    config: Mapping[str, JSON],
+) -> Sealed:
     with sealing(target, kind=KIND, inputs=inputs, config=config) as directory:
-        files = {
-            _WEIGHTS: safetensors.torch.save(state, metadata={"format": "pt"}),
-            _ARCHITECTURE: _architecture(model),
-            _TOKENIZER: tokenise.definition,
-            _CLASSIFIER: canonical_json(classifier),
-        }
-        for name, content in files.items():
+        weights = safetensors.torch.save(stored_weights(model), metadata={"format": "pt"})
+        for name, content in {**files, WEIGHTS: weights}.items():
             (directory / name).write_bytes(content)
     return verify(target, kind=KIND)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Verify a checkpoint, then build its model from the verified bytes.
+@contextmanager
+def _opened(path: Path, task: str) -> Iterator[tuple[Sealed, Mapping[str, Any], PretrainedConfig]]:
+    """A verified checkpoint, its `model.json` and its architecture.
 
-    Raises:
-        SealError: it is not sealed, truncated, altered or not a checkpoint; the file is named.
+    What its files then turn out not to fit is the checkpoint's fault, and raised as `SealError`.
     """
     sealed = verify(path, kind=KIND)
     try:
-        classifier = json.loads(sealed.read(_CLASSIFIER))
-        architecture = json.loads(sealed.read(_ARCHITECTURE))
-        labels = tuple(str(label) for label in classifier["labels"])
-        threads = int(classifier["threads"])
-        config = AutoConfig.for_model(**architecture)
-        if config.num_labels != len(labels):
-            raise ValueError(f"{len(labels)} labels for {config.num_labels} logits")
-        model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-        model.load_state_dict(safetensors.torch.load(sealed.read(_WEIGHTS)), strict=True)
-        tokenise = Tokeniser(
-            sealed.read(_TOKENIZER), int(classifier["max_tokens"]), str(path / _TOKENIZER)
-        )
+        facts = json.loads(sealed.read(_MODEL))
+        found = facts["task"]
+        if found in _TASKS and found != task:
+            raise SealError(f"{path}: is the checkpoint of a {found}, and a {task} is needed")
+        if found != task:
+            raise ValueError(f"{_MODEL} has task {found!r}")
+        yield sealed, facts, AutoConfig.for_model(**json.loads(sealed.read(_ARCHITECTURE)))
     except SealError:
-        raise  # a file that was altered after the verification
+        raise  # of another task, or a file that was altered after the verification
     except _UNUSABLE as error:
         detail = " ".join(str(error).split())
         raise SealError(f"{path}: is sealed but not a checkpoint of ours: {detail}") from error
-    return Checkpoint(sealed, model.eval(), tokenise, labels, threads)
 
 
-def _architecture(model: PreTrainedModel) -> bytes:
-    """The model's `config.json`, without the directory that it was loaded from."""
-    values = model.config.to_dict()
-    values.pop("_name_or_path", None)
-    return canonical_json(values)
+def _fill(model: nn.Module, sealed: Sealed) -> None:
+    """Give a model the weights of a checkpoint: all of them, and no others."""
+    state = safetensors.torch.load(sealed.read(WEIGHTS))
+    wrong = set(state) ^ set(stored_weights(model))
+    if wrong:
+        where = "has a surplus" if min(wrong) in state else "lacks the"
+        raise ValueError(f"{WEIGHTS} {where} weight {min(wrong)}")
+    # Not strict: the other names of a shared weight are not stored.
+    model.load_state_dict(state, strict=False)

@@ -1,8 +1,12 @@
 """What a recipe says under `model`."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from retort.core.config import Frozen, LocalPath
+
+_SWIGLU_MULTIPLE = 64
 
 
 class WeightsConfig(Frozen):
@@ -24,7 +28,96 @@ class WeightsConfig(Frozen):
         return self
 
 
-class ModelConfig(Frozen):
-    """Which pretrained model is fine-tuned. Its architecture is the one its config.json names."""
+class HeadConfig(Frozen):
+    """From the last hidden states of a text to the scores of its classes."""
 
-    weights: WeightsConfig
+    pooling: Literal["cls", "mean", "max", "attention"] = "mean"
+    """How the vectors of a text's tokens become one: the first token's, their mean or maximum, or
+    their mean weighted by a learned query. Padding never counts."""
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Of the pooled vector, before the linear layer."""
+    layer_norm: bool = True
+    """Normalise the pooled vector (Ba et al., 2016)."""
+
+
+class FreezeConfig(Frozen):
+    """What keeps its pretrained values."""
+
+    embeddings: bool = False
+    """All weights of the pretrained model that lie outside its layers."""
+    layers: int = Field(default=0, ge=0)
+    """So many of its layers, from the lowest."""
+
+
+class LanguageModelConfig(Frozen):
+    """A causal language model, from scratch. Its vocabulary is that of the token store."""
+
+    family: Literal["llama", "gpt2"]
+    hidden: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    kv_heads: int | None = Field(default=None, ge=1)
+    """Heads of keys and values, each shared by heads / kv_heads queries (Ainslie et al., 2023).
+    Without it: as many as heads."""
+    intermediate: int | None = Field(default=None, ge=1)
+    """Width of the feed-forward layers. Without it: 4 * hidden, and for SwiGLU, which has three
+    matrices where others have two, 8 / 3 * hidden, rounded up to a multiple of 64."""
+    context: int = Field(ge=1)
+    """The most tokens that the model sees at once."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Of attention; with gpt2 of embeddings and residual branches too."""
+    tie_embeddings: bool = True
+    """One matrix for the input's embeddings and the output's (Press and Wolf, 2017)."""
+
+    @property
+    def feed_forward(self) -> int:
+        """`intermediate`, or what stands for it."""
+        if self.intermediate is not None:
+            return self.intermediate
+        if self.family == "gpt2":
+            return 4 * self.hidden
+        return -(-8 * self.hidden // (3 * _SWIGLU_MULTIPLE)) * _SWIGLU_MULTIPLE
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "LanguageModelConfig":
+        if self.hidden % self.heads:
+            raise ValueError(f"heads {self.heads} must divide hidden {self.hidden}")
+        if self.family == "gpt2" and self.kv_heads is not None:
+            raise ValueError("kv_heads is of family llama; gpt2 has as many as heads")
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
+        if self.family == "llama" and self.hidden // self.heads % 2:
+            raise ValueError(
+                f"hidden / heads is {self.hidden // self.heads}, and rotary positions turn pairs: "
+                "make it even"
+            )
+        return self
+
+
+class ModelConfig(Frozen):
+    """What is trained: a classifier from pretrained weights, or a language model from scratch."""
+
+    weights: WeightsConfig | None = None
+    """A pretrained encoder to make a classifier of; its architecture is what its config.json says."""
+    language_model: LanguageModelConfig | None = None
+    head: HeadConfig = HeadConfig()
+    freeze: FreezeConfig = FreezeConfig()
+    layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Factor of the learning rate from each layer to the one below it (Clark et al., 2020): the
+    head has the full rate, the highest layer layer_decay of it, the next layer_decay squared."""
+
+    @model_validator(mode="after")
+    def _is_one_task(self) -> "ModelConfig":
+        if (self.weights is None) == (self.language_model is None):
+            raise ValueError(
+                "give model.weights (a classifier from pretrained weights) or "
+                "model.language_model (from scratch), and not both"
+            )
+        if self.language_model is not None:
+            # Compared with the defaults: a resolved recipe has every key, and is read again.
+            for key in ("head", "freeze", "layer_decay"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(
+                        f"model.{key} is for classifiers; remove it, or model.language_model"
+                    )
+        return self

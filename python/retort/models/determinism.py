@@ -1,5 +1,6 @@
 """Fixing what changes the last bits of a result: threads, kernels and random numbers."""
 
+import os
 from collections.abc import Mapping
 
 import torch
@@ -25,8 +26,12 @@ def fix_arithmetic(threads: int) -> None:
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that it has not written, and to fill it first costs a pass.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.benchmark = False
+    # Read by cuBLAS when its first handle is made; without it, its sums come in any order.
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
 def refuse_arithmetic_variables(environment: Mapping[str, str]) -> None:

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from retort.models.checkpoint import Checkpoint
 
@@ -18,18 +17,19 @@ class Prediction:
     confidence: float
 
 
-def logits(model: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+def logits(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     """Class scores, float32, [texts, labels].
 
     Args:
+        model: a `TextClassifier`, or what wraps one.
         ids, mask: int64, [texts, tokens], as `Tokeniser.encode` or a reader gives them.
     """
-    output: Tensor = model(input_ids=ids, attention_mask=mask).logits
+    output: Tensor = model(ids, mask)
     return output
 
 
 @torch.inference_mode()
-def logits_of_all(model: PreTrainedModel, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+def logits_of_all(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """The same for one batch after the other: equal batches give equal bits.
 
     Args:

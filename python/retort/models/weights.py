@@ -8,20 +8,23 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError
 from retort.core.packages import package_directory
 from retort.data.hub import hub_files
 from retort.data.tokenise import Tokeniser
-from retort.models.config import WeightsConfig
-from retort.models.determinism import seed_from
+from retort.models.classifier import TextClassifier
+from retort.models.config import HeadConfig, WeightsConfig
 
 _log = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.json"
 _FILES = ("config.json", "model.safetensors", TOKENIZER)
+_HEAD = HeadConfig()
+_DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,13 @@ def find_weights(config: WeightsConfig) -> PretrainedWeights:
 
 
 def build_classifier(
-    weights: PretrainedWeights, labels: Sequence[str], tokenise: Tokeniser, seed: int
-) -> PreTrainedModel:
-    """The pretrained model with a new classification head, drawn from `seed`. No network.
+    weights: PretrainedWeights,
+    labels: Sequence[str],
+    tokenise: Tokeniser,
+    seed: int,
+    head: HeadConfig = _HEAD,
+) -> TextClassifier:
+    """The pretrained encoder with a new classification head, drawn from `seed`. No network.
 
     Raises:
         DataError: the weights cannot be read, or are not those of the architecture.
@@ -63,15 +70,11 @@ def build_classifier(
     """
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.manual_seed(seed_from(seed, "head"))
     try:
-        config = AutoConfig.from_pretrained(
-            weights.directory,
-            local_files_only=True,
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-        )
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        config = AutoConfig.from_pretrained(weights.directory, local_files_only=True)
+        if config.is_encoder_decoder:
+            raise ValueError("a classifier needs an encoder, and this has a decoder too")
+        backbone, report = AutoModel.from_pretrained(
             weights.directory,
             config=config,
             dtype=torch.float32,
@@ -83,9 +86,11 @@ def build_classifier(
         raise DataError(
             f"{weights.directory}: pretrained weights cannot be read: {detail}"
         ) from error
-    assert isinstance(model, PreTrainedModel)
-    _check_complete(weights.directory, model, set(report["missing_keys"]))
-    _check_fits(model, tokenise)
+    assert isinstance(backbone, PreTrainedModel)
+    _check_complete(weights.directory, set(report["missing_keys"]))
+    _check_fits(backbone, tokenise)
+    model = TextClassifier(backbone, head, len(labels))
+    model.head.draw(seed, float(getattr(config, "initializer_range", _DEVIATION)))
     return model
 
 
@@ -110,25 +115,31 @@ def _locate(config: WeightsConfig) -> Path:
     return hub_files(repository, revision, _FILES, kind="model")
 
 
-def _check_complete(directory: Path, model: PreTrainedModel, missing: set[str]) -> None:
-    """Only the head may be new: a body drawn at random would train, badly and without a word."""
-    body = {
-        name
-        for name in missing
-        if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
-    }
+def _check_complete(directory: Path, missing: set[str]) -> None:
+    """A body drawn at random would train, badly and without a word. The pooler is not used."""
+    body = {name for name in missing if not name.startswith("pooler.")}
     if body:
         raise DataError(f"{directory}: model.safetensors lacks {min(body)} of its architecture")
 
 
-def _check_fits(model: PreTrainedModel, tokenise: Tokeniser) -> None:
-    positions = getattr(model.config, "max_position_embeddings", None)
+def _check_fits(backbone: PreTrainedModel, tokenise: Tokeniser) -> None:
+    positions = _positions(backbone)
     if positions is not None and tokenise.max_tokens > positions:
         raise ConfigError(
             f"data.max_tokens: {tokenise.max_tokens} is more than the model's {positions}"
         )
-    rows = int(model.config.vocab_size)
+    rows = int(backbone.config.vocab_size)
     if tokenise.vocabulary_size > rows:
         raise DataError(
             f"{TOKENIZER} has {tokenise.vocabulary_size} tokens, and the model knows {rows}"
         )
+
+
+def _positions(backbone: PreTrainedModel) -> int | None:
+    """How long a text may be. RoBERTa and its kin count positions from behind their padding's."""
+    positions: int | None = getattr(backbone.config, "max_position_embeddings", None)
+    embeddings = getattr(backbone, "embeddings", None)
+    table = getattr(embeddings, "position_embeddings", None)
+    if positions is None or not isinstance(table, nn.Embedding) or table.padding_idx is None:
+        return positions
+    return positions - table.padding_idx - 1

@@ -1,73 +1,91 @@
 """The training loop."""
 
-from collections.abc import Callable, Iterator
+import dataclasses
 from dataclasses import dataclass
 
-import torch
-from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW
-from transformers import PreTrainedModel
-
-from retort.core.errors import RetortError
-from retort.data.readers import TextBatch
-from retort.models.determinism import seed_from
-from retort.models.predict import logits
-from retort.train.recipe import OptimizerConfig, TrainingRecipe
+from retort.evaluate.run_facts import Evaluation
+from retort.train.care import Care
+from retort.train.engine import Engine
+from retort.train.failures import StepMark
+from retort.train.held_out_results import held_out_results
+from retort.train.keeper import Keeper
+from retort.train.observers import Observer
+from retort.train.phases import PhaseClock
+from retort.train.progress_record import ProgressRecord
+from retort.train.recipe import TrainingRecipe
 from retort.train.schedule import learning_rate
+from retort.train.step import Step
+from retort.train.task import Task
+from retort.train.timings import Timekeeper
+from retort.train.world import World
 
 
 @dataclass(frozen=True)
-class Step:
-    """One optimiser step: its number from 1, and the gradient's norm before clipping."""
+class Parts:
+    """What the loop joins; see each of them."""
 
-    number: int
-    loss: float
-    lr: float
-    gradient_norm: float
+    recipe: TrainingRecipe
+    task: Task
+    engine: Engine
+    world: World
+    care: Care
+    keeper: Keeper
+    observer: Observer
+    clock: PhaseClock
+    timekeeper: Timekeeper
+    mark: StepMark
 
 
-def train(
-    model: PreTrainedModel, batch_of: Callable[[int], TextBatch], recipe: TrainingRecipe
-) -> Iterator[Step]:
-    """Train `model` in place, one optimiser step each time the caller asks for the next.
+def train(parts: Parts, progress: ProgressRecord) -> ProgressRecord:
+    """Train from `progress` to the end of the recipe, or until it stops early.
 
-    Every step is a function of the weights, the seed and its number alone: the documents of its
-    batch, its dropout and its learning rate follow from these.
+    Every step is a function of weights, moments and its own number: its documents, dropout and
+    learning rate follow from these. So it makes no difference where a run was interrupted.
 
-    Args:
-        batch_of: gives the texts of a step, counted from 0; `ClassificationReader.batch` does.
     Raises:
-        RetortError: the loss is no longer a finite number.
+        TrainingStopped: a loss or norm is not finite, or a spike.
+        KeyboardInterrupt, Terminated: somebody asked to stop; a checkpoint is sealed.
     """
-    seed, steps = recipe.train.seed, recipe.train.steps
-    optimizer = _optimizer(model, recipe.optimizer)
-    model.train()
-    for step in range(steps):
-        batch = batch_of(step)
-        ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
-        lr = learning_rate(recipe.schedule, recipe.optimizer.lr, step, steps)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        torch.manual_seed(seed_from(seed, "dropout", step))
+    recipe, clock, observer = parts.recipe, parts.clock, parts.observer
+    total = recipe.train.steps
+    parts.engine.model.train()
+    while not _done(progress, recipe):
+        number = progress.step
+        parts.mark.at(number + 1)
+        lr = learning_rate(recipe.schedule, recipe.optimizer.lr, number, total)
+        with clock.phase("compute"), parts.world.together(f"in step {number + 1}"):
+            outcome = parts.engine.step(number, lr)
+        step = Step(
+            number=number + 1,
+            loss=sum(outcome.losses),
+            losses=outcome.losses,
+            lr=lr,
+            gradient_norm=outcome.gradient_norm,
+            samples=recipe.train.batch,
+            tokens=parts.task.seen(number),
+        )
+        parts.care.judge(step)
+        progress = dataclasses.replace(progress, step=step.number, losses=tuple(parts.care.state()))
+        observer.step(step)
 
-        loss = cross_entropy(logits(model, ids, mask), torch.from_numpy(batch.labels))
-        if not loss.isfinite():
-            raise RetortError(f"the loss of step {step + 1} is {loss.item()}; lower optimizer.lr")
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = clip_grad_norm_(model.parameters(), recipe.optimizer.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
+        every = recipe.evaluate.every
+        if every is not None and (step.number % every == 0 or step.number == total):
+            with clock.phase("evaluation"):
+                results = held_out_results(parts.task, parts.engine.model, parts.world)
+                figures = parts.task.measure(results).figures()
+            progress = progress.with_evaluation(Evaluation(step.number, figures))
+            observer.evaluation(step.number, figures)
 
-        yield Step(step + 1, loss.item(), lr, norm.item())
-    model.eval()  # type: ignore[no-untyped-call]
+        with clock.phase("checkpoint"):
+            parts.keeper.after(progress, done=_done(progress, recipe))
+        timing = parts.timekeeper.after(step)
+        if timing is not None:
+            observer.timing(timing)
+    rest = parts.timekeeper.rest()
+    if rest is not None:
+        observer.timing(rest)
+    return progress
 
 
-def _optimizer(model: PreTrainedModel, config: OptimizerConfig) -> AdamW:
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+def _done(progress: ProgressRecord, recipe: TrainingRecipe) -> bool:
+    return progress.step >= recipe.train.steps or progress.should_stop(recipe.evaluate)

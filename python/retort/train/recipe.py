@@ -4,13 +4,17 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from retort.core.config import Frozen, for_seal
 from retort.core.digest import JSON
 from retort.core.seal import Manifest
 from retort.data.config import DataConfig
+from retort.data.preparation import TokenizerConfig
 from retort.models.config import ModelConfig
+from retort.train.care import CareConfig
+from retort.train.deepspeed_config import DeepSpeedConfig
+from retort.train.logging_config import LoggingConfig
 
 
 class OptimizerConfig(Frozen):
@@ -37,41 +41,129 @@ class TrainConfig(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
-    """Documents in each optimiser step."""
-    threads: int = Field(default=2, ge=1, le=256)
-    """CPU threads: sums are split among them, so another number gives other bits."""
+    """Documents, or blocks of tokens, in each optimiser step."""
+    shards: int = Field(default=4, ge=1)
+    """Logical shards that a batch is cut into, each computed by itself: the most processes that a
+    run can have. For any number of them the result is the same, for other shards it is not."""
+    threads: int = Field(default=1, ge=1, le=256)
+    """CPU threads of each process: sums are split among them, so another number gives other bits."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products; weights, gradients and their sums are float32 in both."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Szegedy et al., 2016."""
+    class_weights: Literal["equal", "balanced"] = "equal"
+    """Balanced: a document counts by the inverse of its label's share of all documents."""
+
+    @model_validator(mode="after")
+    def _shards_divide_the_batch(self) -> "TrainConfig":
+        if self.batch % self.shards:
+            raise ValueError(
+                f"train.batch {self.batch} cannot be cut into train.shards {self.shards} of equal "
+                "size; choose a number of shards that divides it"
+            )
+        return self
 
 
 class EvaluateConfig(Frozen):
-    """What the run is held to."""
+    """How often held-out documents are looked at, and what the run is held to."""
 
+    every: int | None = Field(default=None, ge=1)
+    """Steps between two evaluations; without it there is one, at the end."""
+    metric: Literal["accuracy", "macro_f1", "macro_auc", "loss"] = "loss"
+    """By which one evaluation is better than another."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many evaluations in a row that are no better than the best."""
+    select: Literal["last", "best"] = "last"
+    """Which weights the final checkpoint holds: the last, or those of the best evaluation."""
     min_accuracy: float = Field(default=0.0, ge=0.0, le=1.0)
     """Accuracy on held-out documents under which the run fails."""
+    max_loss: float | None = Field(default=None, gt=0.0)
+    """Loss on held-out documents over which the run fails."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Of the metric."""
+        return self.metric == "loss"
+
+    @model_validator(mode="after")
+    def _decisions_need_evaluations(self) -> "EvaluateConfig":
+        if self.every is None and (self.patience is not None or self.select == "best"):
+            raise ValueError("evaluate.patience and evaluate.select: best need evaluate.every")
+        return self
+
+
+class CheckpointsConfig(Frozen):
+    """When the state of a run is kept. It changes nothing that is computed, so no seal holds it."""
+
+    every: int | None = Field(default=None, ge=1)
+    """Steps between two checkpoints."""
+    minutes: float | None = Field(default=10.0, gt=0.0)
+    """The most time between two checkpoints."""
+    keep_last: int = Field(default=2, ge=1)
+    """How many of the newest stay. The one of the best evaluation stays, too."""
 
 
 class TrainingRecipe(Frozen):
     """A training run: same recipe, same inputs, same seal."""
 
     data: DataConfig
+    tokenizer: TokenizerConfig | None = None
+    """For a language model whose documents are not a token store yet."""
     model: ModelConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
+    backend: Literal["contract", "deepspeed"] = "contract"
+    """`contract`: one result for every number of processes. `deepspeed`: ZeRO, which has one result
+    for each."""
+    deepspeed: DeepSpeedConfig | None = None
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    care: CareConfig = CareConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _sections_go_together(self) -> "TrainingRecipe":
+        if self.deepspeed is not None and self.backend != "deepspeed":
+            raise ValueError("section deepspeed goes with backend: deepspeed, and only with it")
+        language = self.model.language_model is not None
+        if (self.tokenizer is not None) != (language and self.data.store is None):
+            raise ValueError(
+                "section tokenizer goes with model.language_model and documents that are not a "
+                "token store, and only with them: other models bring theirs"
+            )
+        if language:
+            _check_language(self)
+        return self
+
+
+def _check_language(recipe: TrainingRecipe) -> None:
+    for key in ("label_smoothing", "class_weights"):
+        if getattr(recipe.train, key) != TrainConfig.model_fields[key].default:
+            raise ValueError(f"train.{key} is for classifiers; remove it")
+    if recipe.evaluate.metric != "loss" or recipe.evaluate.min_accuracy > 0.0:
+        raise ValueError(
+            "evaluate.metric and evaluate.min_accuracy: a language model is held to its loss; "
+            "use evaluate.metric: loss and evaluate.max_loss"
+        )
+
+
+NOT_SEALED = ("checkpoints", "care", "logging")
+"""Sections that change nothing that is computed."""
 
 
 def sealed_configuration(recipe: TrainingRecipe, store: Manifest) -> dict[str, JSON]:
-    """What a checkpoint's seal holds of its recipe: all but where the files lie.
+    """What a checkpoint's seal holds of its recipe: all that decides the result, and no paths.
 
     Of the documents it holds what their token store does, so that it makes no difference whether
     the store was made by this run or was there before.
     """
     documents = store.config.get("data")
-    data = {
-        **(documents if isinstance(documents, dict) else {}),
-        "max_tokens": recipe.data.max_tokens,
-    }
-    return {**for_seal(recipe), "data": data}
+    data = {**(documents if isinstance(documents, dict) else {}), **recipe.data.batches}
+    kept = {key: value for key, value in for_seal(recipe).items() if key not in NOT_SEALED}
+    # The store's tokenizer is one of its inputs, wherever it came from.
+    kept.pop("tokenizer")
+    return {**kept, "data": data}
 
 
 def recipes() -> Traversable:

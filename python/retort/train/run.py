@@ -1,221 +1,260 @@
 """A whole training run: tokens, weights, training, checkpoint, verification, report.
 
-The run directory appears when all of it is there:
+The run's directory, in which a run that was interrupted goes on:
 
-    tokens/              sealed: the token store, unless the recipe names one that is there
-    checkpoint/          sealed: weights, tokenizer, labels
-    logits.safetensors   of the held-out documents, by the trained model in memory
-    metrics.jsonl        one line for each optimiser step
-    evaluation.json      what the verifying process measured
     recipe.yaml          the resolved configuration
-    report.html          for people
+    tokens/              sealed: the token store, unless the recipe names one that is there
+    checkpoints/         sealed: step-00000100/ and so on, each as good as the one at the end, with
+                         the optimiser's moments and how far the run had come
+    metrics.jsonl        one line for each optimiser step
+    timings.jsonl        how fast it was, and where the time went
+    tensorboard/         the same for TensorBoard
+    checkpoint/          sealed: weights, tokenizer, labels
+    logits.safetensors   of the held-out documents, by the trained model in memory (or losses)
+    evaluation.json      what the verifying process measured
+    report.html          for people, and README.md for a hub: a model card
+    timings.html         the time of it, for people
     run.json             wall-clock times, machine, versions: what no seal may hold
 """
 
 import dataclasses
-import json
 import logging
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
-from retort.core.atomic import replacing, sync_path
-from retort.core.config import Recipe, to_yaml
-from retort.core.errors import StorageError, VerificationError
-from retort.core.seal import Sealed
-from retort.data.readers import ClassificationReader, Share
-from retort.data.store import TokenStore
-from retort.data.tokenise import Tokeniser
-from retort.evaluate.held_out import HELD_OUT, held_out_logits
-from retort.evaluate.metrics import Metrics
-from retort.evaluate.report import RunFacts, TokenFacts, document_facts, render
-from retort.evaluate.verify import write_logits
-from retort.models.checkpoint import save_checkpoint
+from retort.core.config import Recipe, for_seal
+from retort.core.errors import ConfigError
+from retort.evaluate.held_out import HELD_OUT
+from retort.models.checkpoint import stored_weights
 from retort.models.determinism import fix_arithmetic
-from retort.models.weights import TOKENIZER, build_classifier, find_weights
-from retort.train.host import host_facts
-from retort.train.loop import Step, train
-from retort.train.progress import show_progress
+from retort.train.allocator import keep_freed_memory
+from retort.train.care import Care, TrainingStopped
+from retort.train.checkpoint_writer import CheckpointWriter, Tensors
+from retort.train.engine import Engine
+from retort.train.engines import open_engine
+from retort.train.failures import StepMark
+from retort.train.held_out_results import held_out_results
+from retort.train.inspection import refuse_stopped, write_inspection
+from retort.train.judging import RunResult, Trained, finish, judge
+from retort.train.keeper import Keeper
+from retort.train.loop import Parts, train
+from retort.train.observers import Observer
+from retort.train.peak import peak_of
+from retort.train.phases import PhaseClock
+from retort.train.progress_record import ProgressRecord
 from retort.train.recipe import TrainingRecipe, sealed_configuration
-from retort.train.stopwatch import Stopwatch
-from retort.train.tokens import TRAIN, open_tokens
+from retort.train.resuming import (
+    TensorReader,
+    check_same_run,
+    checkpoint_path,
+    newest_checkpoint,
+    remove_leftovers,
+)
+from retort.train.run_directory import CHECKPOINT, claimed, write_recipe
+from retort.train.source import SourceFacts
+from retort.train.stop import stop_request
+from retort.train.task import Task
+from retort.train.tasks import open_task
+from retort.train.tensor_file import TensorSpec
+from retort.train.throughput import Meter, ModelCost
+from retort.train.timings import Timekeeper, read_timings, summary_line
+from retort.train.tokens import TRAIN
+from retort.train.watch import TIMINGS, open_observers
+from retort.train.world import World
 
 _log = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint"
-REPORT = "report.html"
-_TOKENS = "tokens"
-_RUN = "run.json"
 
+def run_recipe(
+    recipe: Recipe[TrainingRecipe],
+    run: Path,
+    world: World,
+    *,
+    mark: StepMark,
+    source: SourceFacts,
+) -> RunResult | None:
+    """Run a recipe in the directory `run`, or go on with it where it was interrupted.
 
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run. `failure` says why it is not good enough, if it is not.
-
-    Attributes:
-        seconds: of the whole run; training_seconds: of its loop; reading_seconds: of the loop's
-            waiting for batches.
-    """
-
-    checkpoint: Sealed
-    metrics: Metrics
-    failure: str | None
-    training_seconds: float
-    reading_seconds: float
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Material:
-    """What training starts from."""
-
-    store: TokenStore
-    model: PreTrainedModel
-    tokenise: Tokeniser
-    weights: str
-
-
-def run_recipe(recipe: Recipe[TrainingRecipe], out: Path, *, overwrite: bool) -> RunResult:
-    """Run a recipe and leave everything at `out`, in one step at the end.
-
-    Args:
-        overwrite: replace a run that `out` already holds; anything else is never replaced.
+    Returns:
+        The result; None on all ranks but the first.
     Raises:
-        UserError: the recipe, its inputs or `out` are not usable; nothing is left behind.
+        UserError: the recipe, its inputs or `run` are not usable.
+        TrainingStopped: the loss was no number, or a spike; what caused it is in `stopped/`.
         VerificationError: the fresh process could not even read the checkpoint.
     """
     start = time.time()
-
-    def check_replaceable(existing: Path) -> None:
-        if not (existing / _RUN).is_file():
-            raise StorageError(f"{existing}: holds something else than a run; choose another --out")
-        if not overwrite:
-            raise StorageError(
-                f"{existing}: holds a run already; add --overwrite or choose another --out"
-            )
-
-    with replacing(out, check_replaceable) as directory:
-        result = _run(recipe, directory)
+    if world.size > recipe.config.train.shards:
+        raise ConfigError(
+            f"train.shards: {recipe.config.train.shards} logical shards cannot be shared by "
+            f"{world.size} processes; start at most as many, or choose more shards (which is "
+            "another recipe, with another result)"
+        )
+    if not world.is_main:
+        _train(recipe, run, world, mark)
+        return None
+    with claimed(run):
+        refuse_stopped(run)
+        write_recipe(run, recipe.config)
+        remove_leftovers(run)
+        trained = _train(recipe, run, world, mark)
+        _log.info("sealed the checkpoint; a fresh process verifies it")
+        result = judge(recipe, run, trained, source)
         seconds = time.time() - start
-        run_facts = {
-            "started": start,
-            "seconds": seconds,
-            "training_seconds": result.training_seconds,
-            "reading_seconds": result.reading_seconds,
-            "host": host_facts(),
-        }
-        _write_json(directory / _RUN, run_facts)
-        for file in directory.iterdir():
-            if file.is_file():
-                sync_path(file)
-    checkpoint = dataclasses.replace(result.checkpoint, path=out / CHECKPOINT)
-    return dataclasses.replace(result, checkpoint=checkpoint, seconds=seconds)
+        finish(run, recipe.name, world, start, seconds)
+    return dataclasses.replace(result, seconds=seconds)
 
 
-def _run(recipe: Recipe[TrainingRecipe], directory: Path) -> RunResult:
+def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMark) -> Trained:
+    """Everything that all ranks do together."""
     config = recipe.config
     fix_arithmetic(config.train.threads)
-    (directory / "recipe.yaml").write_text(to_yaml(config), encoding="utf-8")
-    material = _prepare(config, directory)
-    store, model = material.store, material.model
+    keep_freed_memory()
 
-    total, batch, max_tokens = config.train.steps, config.train.batch, config.data.max_tokens
-    special, documents = store.facts.special, store.part(TRAIN)
-    share = Share(batch)
-    reader = ClassificationReader(documents, special, (max_tokens,), config.train.seed, share)
-    reading, training = Stopwatch(), time.perf_counter()
-    steps: list[Step] = []
-    with (directory / "metrics.jsonl").open("w", encoding="utf-8") as metrics_file:
-        run = train(model, reading.timed(reader.batch), config)
-        for step in show_progress(run, total, batch):
-            steps.append(step)
-            metrics_file.write(json.dumps(asdict(step)) + "\n")
-    training_seconds = time.perf_counter() - training
+    def once(function: Callable[[], None]) -> None:
+        if world.is_main:
+            function()
+        world.barrier("what the first rank does alone")
+
+    task = open_task(config, run, world.device, once)
+    _describe(task, world)
+    clock = PhaseClock()
+    engine, tensors = _open_engine(config, task, world, clock)
+    sealed_config = sealed_configuration(config, task.store.sealed.manifest)
+    files = task.files(config.train.threads)
+    progress = _resume(run, task, engine, world, sealed_config)
+    care = Care(config.care, progress.losses)
+
+    peak = peak_of(world.device, config.train.precision)
+    meter = Meter(ModelCost.of(task.model, *task.attention), peak, world.size)
+
+    observer = _open_observer(recipe, run, world, progress.step)
+    try:
+        with CheckpointWriter(world, task.inputs, sealed_config) as writer:
+            with stop_request() as stop:
+                keeper = Keeper(
+                    run,
+                    config.checkpoints,
+                    config.evaluate,
+                    world=world,
+                    writer=writer,
+                    engine=engine,
+                    files=files,
+                    tensors=tensors,
+                    stop=stop,
+                    before=observer.sync,
+                )
+                parts = Parts(
+                    recipe=config,
+                    task=task,
+                    engine=engine,
+                    world=world,
+                    care=care,
+                    keeper=keeper,
+                    observer=observer,
+                    clock=clock,
+                    timekeeper=Timekeeper(clock, meter, world.device, config.logging.every),
+                    mark=mark,
+                )
+                try:
+                    progress = train(parts, progress)
+                except TrainingStopped:
+                    writer.finish()  # what was begun before is good, and all ranks are here
+                    raise
+            if world.is_main and progress.step > 0:
+                _log.info("%s", summary_line(read_timings(run / TIMINGS), peak.source))
+            selected = _select(config, run, engine, progress)
+            results = held_out_results(task, engine.model, world)
+            once(lambda: task.write_results(run, results))
+            writer.begin(run / CHECKPOINT, files, {"model": tensors["model"]}, engine.pieces())
+    except TrainingStopped as stopped:
+        once(partial(_inspect, run, stopped, task))
+        raise
+    finally:
+        observer.close()
+    return Trained(task, progress, selected)
+
+
+def _open_engine(
+    config: TrainingRecipe, task: Task, world: World, clock: PhaseClock
+) -> tuple[Engine, Tensors]:
+    """The engine, and what a checkpoint holds: taken first, as ZeRO hides what it shares out."""
+    weights = {name: TensorSpec.of(one) for name, one in stored_weights(task.model).items()}
+    engine, trained = open_engine(config, task, world, clock)
+    moments = {
+        f"{moment}.{name}": weights[name]
+        for moment in ("exp_avg", "exp_avg_sq")
+        for name in trained
+    }
+    return engine, {"model": weights, "optimizer": moments}
+
+
+def _resume(
+    run: Path, task: Task, engine: Engine, world: World, config: Mapping[str, Any]
+) -> ProgressRecord:
+    """Take over the newest checkpoint that verifies; rank 0 looks, all read."""
+    found = newest_checkpoint(run) if world.is_main else None
+    if found is not None:
+        check_same_run(found.sealed.manifest, task.inputs, config, found.sealed.path)
+    told = None if found is None else (found.sealed.path, found.progress)
+    told = world.broadcast_object(told, "while a checkpoint was looked for")
+    if told is None:
+        return ProgressRecord()
+    path, progress = told
+    engine.restore(TensorReader(path), progress.step)
+    if world.is_main:
+        _log.info("going on after step %d, from %s", progress.step, path)
+    return progress
+
+
+def _select(config: TrainingRecipe, run: Path, engine: Engine, progress: ProgressRecord) -> int:
+    """Take the weights that the final checkpoint is to hold; tells of which step they are."""
+    best = progress.best(config.evaluate)
+    if config.evaluate.select == "last" or best is None or best.step == progress.step:
+        return progress.step
+    engine.restore(TensorReader(checkpoint_path(run, best.step)), best.step)
     _log.info(
-        "training took %.1f s, of which %.2f s (%.2f %%) to read batches",
-        training_seconds,
-        reading.seconds,
-        100 * reading.seconds / training_seconds,
+        "the checkpoint is that of step %d, the best by %s", best.step, config.evaluate.metric
     )
+    return best.step
 
-    write_logits(directory / "logits.safetensors", held_out_logits(model, store, max_tokens))
-    checkpoint = save_checkpoint(
-        directory / CHECKPOINT,
-        model=model,
-        tokenise=material.tokenise,
-        labels=store.labels,
-        threads=config.train.threads,
-        inputs={"tokens": store.sealed.seal, "weights": material.weights},
-        config=sealed_configuration(config, store.sealed.manifest),
-    )
-    _log.info("sealed the checkpoint; a fresh process verifies it")
-    metrics, failure = _verify(directory, store.sealed.path, config.evaluate.min_accuracy)
-    _write_json(directory / "evaluation.json", {"failure": failure, **metrics.to_json()})
-    truncated, dropped = _cut(store, max_tokens)
-    facts = RunFacts(
+
+def _open_observer(recipe: Recipe[TrainingRecipe], run: Path, world: World, done: int) -> Observer:
+    if not world.is_main:
+        return Observer()
+    return open_observers(
+        recipe.config.logging,
+        run,
+        total=recipe.config.train.steps,
+        done=done,
         name=recipe.name,
-        checkpoint=checkpoint,
-        failure=failure,
-        metrics=metrics,
-        losses=[step.loss for step in steps],
-        rates=[step.lr for step in steps],
-        samples=total * batch,
-        parameters=sum(weight.numel() for weight in model.parameters()),
-        train_documents=len(documents),
-        data=document_facts(store.sealed),
-        tokens=TokenFacts(max_tokens=max_tokens, truncated=truncated, dropped=dropped),
-        configuration=to_yaml(config),
+        recipe=for_seal(recipe.config),
     )
-    (directory / REPORT).write_text(render(facts), encoding="utf-8")
-    return RunResult(checkpoint, metrics, failure, training_seconds, reading.seconds)
 
 
-def _prepare(config: TrainingRecipe, directory: Path) -> _Material:
-    weights = find_weights(config.model.weights)
-    tokenise = Tokeniser.from_file(weights.directory / TOKENIZER, config.data.max_tokens)
-    store = open_tokens(config.data, tokenise.definition, directory / _TOKENS)
-    truncated, dropped = _cut(store, config.data.max_tokens)
+def _inspect(run: Path, stopped: TrainingStopped, task: Task) -> None:
+    fault = stopped.fault
+    step = fault.step.number - 1
+    batches = {shard: task.micro_batch(step, shard) for shard in fault.shards}
+    place = write_inspection(run, fault, batches, store=task.store, part=TRAIN)
+    _log.error("what the step was computed from is in %s", place)
+
+
+def _describe(task: Task, world: World) -> None:
+    if not world.is_main:
+        return
+    store = task.store
     _log.info(
-        "%d documents to learn from, %d held out; %d are longer than %d tokens, %d tokens cut off",
+        "%d documents to learn from, %d held out",
         len(store.part(TRAIN)),
         len(store.part(HELD_OUT)),
-        truncated,
-        config.data.max_tokens,
-        dropped,
     )
-    model = build_classifier(weights, store.labels, tokenise, config.train.seed)
-    return _Material(store, model, tokenise, weights.digest)
-
-
-def _cut(store: TokenStore, max_tokens: int) -> tuple[int, int]:
-    """How many documents are longer than the model reads, and how many tokens it does not see."""
-    room = max_tokens - store.facts.special.around
-    counts = [store.part(name).over(room) for name in (TRAIN, HELD_OUT)]
-    return sum(count for count, _ in counts), sum(tokens for _, tokens in counts)
-
-
-def _verify(directory: Path, store: Path, min_accuracy: float) -> tuple[Metrics, str | None]:
-    """Have a process that knows only the files verify them."""
-    command = [sys.executable, "-m", "retort.evaluate.verify", "--json"]
-    command += ["--checkpoint", str(directory / CHECKPOINT)]
-    command += ["--store", str(store)]
-    command += ["--logits", str(directory / "logits.safetensors")]
-    command += ["--min-accuracy", str(min_accuracy)]
-    # Its own session: Ctrl-C reaches this process alone, which then stops the other.
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, start_new_session=True
-    )
-    if not done.stdout:
-        raise VerificationError(f"the fresh process failed: {done.stderr.strip()}")
-    answer = json.loads(done.stdout)
-    return Metrics.from_json(answer["metrics"]), answer["failure"]
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    if task.tokens is not None:
+        _log.info(
+            "%d are longer than %d tokens, %d tokens cut off",
+            task.tokens.truncated,
+            task.tokens.max_tokens,
+            task.tokens.dropped,
+        )

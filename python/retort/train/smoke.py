@@ -4,12 +4,14 @@ import argparse
 from collections.abc import Sequence
 
 from retort.core.cli import Invocation, run
-from retort.train.main import train_and_report
+from retort.train.order import Order
+from retort.train.run_directory import clear
+from retort.train.worker import work
 
 _NEXT = """\
 ./tools/bazel run //serve -- --checkpoint runs/smoke/checkpoint
 curl -s http://127.0.0.1:8000/predict --json '{"text": "The match ended in a draw."}'
-./tools/bazel run //train -- --config bbc_minilm --out runs/bbc"""
+./tools/bazel run //train -- --config bbc_minilm --out runs/bbc --nproc 2"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,15 +21,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     invocation = Invocation.from_environment()
     out = invocation.workspace / "runs" / "smoke"
-    return train_and_report(
-        "smoke",
-        [],
-        out,
-        invocation,
-        next_commands=_NEXT,
-        overwrite=True,
-        as_json=options.json,
-    )
+    clear(out)
+    order = Order("smoke", (), out, _NEXT, as_json=options.json, arrival_s=0.0)
+    return work(order, invocation)
 
 
 if __name__ == "__main__":

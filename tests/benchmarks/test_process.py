@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.data_process import run_measured
+from benchmarks.process import run_measured
 
 MEGABYTES = 200
 FAMILY = f"""
@@ -38,7 +38,7 @@ def test_pages_that_processes_share_count_once() -> None:
 
 
 def test_a_program_starts_in_an_empty_home_and_imports_what_this_one_can() -> None:
-    code = "import os, benchmarks.data_process; print(sorted(os.listdir()), os.environ['HOME'] == os.getcwd())"
+    code = "import os, benchmarks.process; print(sorted(os.listdir()), os.environ['HOME'] == os.getcwd())"
     _, said = run_measured([sys.executable, "-c", code])
     assert said == "['stderr.txt', 'stdout.txt'] True\n"
 

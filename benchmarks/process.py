@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class Usage:
         seconds: from its start to its end.
         cpu_seconds: user's and system's.
         memory: most bytes that were resident at a time, pages that processes share counted once
-            (PSS), asked for ten times a second.
+            (PSS), asked for ten times a second; 0 if it was not watched.
     """
 
     seconds: float
@@ -34,19 +35,21 @@ def python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
-def run_measured(command: Sequence[str]) -> tuple[Usage, str]:
+def run_measured(command: Sequence[str], *, watch: bool = True) -> tuple[Usage, str]:
     """Run a command in an empty directory, which is its home too.
 
+    Args:
+        watch: whether to look at its memory, which takes a little time from it.
     Returns:
         What it took, and its standard output.
     Raises:
         RuntimeError: it failed; the end of what it said is there.
     """
     with tempfile.TemporaryDirectory(prefix="retort-home-") as home:
-        return _run_at(Path(home), command)
+        return _run_at(Path(home), command, watch=watch)
 
 
-def _run_at(home: Path, command: Sequence[str]) -> tuple[Usage, str]:
+def _run_at(home: Path, command: Sequence[str], *, watch: bool) -> tuple[Usage, str]:
     log = home / "stderr.txt"
     # Under Bazel, what can be imported is in `sys.path` and not always in the environment.
     environment = os.environ | {
@@ -59,7 +62,7 @@ def _run_at(home: Path, command: Sequence[str]) -> tuple[Usage, str]:
     start = time.perf_counter()
     with log.open("wb") as stderr, (home / "stdout.txt").open("w+b") as stdout:
         process = subprocess.Popen(command, cwd=home, env=environment, stdout=stdout, stderr=stderr)
-        with _MemoryWatch(process.pid) as watch:
+        with _MemoryWatch(process.pid) if watch else nullcontext() as watched:
             _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -68,7 +71,7 @@ def _run_at(home: Path, command: Sequence[str]) -> tuple[Usage, str]:
     if process.returncode:
         end = log.read_text(encoding="utf-8", errors="replace")[-4000:]
         raise RuntimeError(f"{' '.join(command)}\nended with {process.returncode}:\n{end}")
-    return Usage(seconds, used.ru_utime + used.ru_stime, watch.most), said
+    return Usage(seconds, used.ru_utime + used.ru_stime, watched.most if watched else 0), said
 
 
 class _MemoryWatch:

@@ -1,0 +1,102 @@
+"""A text classifier: a pretrained encoder, and a head that pools its tokens."""
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+
+from retort.models.config import HeadConfig
+from retort.models.determinism import seed_from
+
+
+class TextClassifier(nn.Module):
+    """An encoder of the BERT family and a classification head.
+
+    Attributes:
+        backbone: gives the last hidden states. Its own pooler, which nothing would use and so
+            nothing would train, is taken off.
+        head: from hidden states to logits.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, head: HeadConfig, labels: int) -> None:
+        super().__init__()
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.register_module("pooler", None)
+        self.backbone = backbone
+        self.head = ClassificationHead(backbone.config.hidden_size, head, labels)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Class scores, float32, [texts, labels].
+
+        Args:
+            ids, mask: int64, [texts, tokens]; mask is 1 where there is a token, 0 at padding.
+        """
+        hidden = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        # The head is small and its sums are long: autocast leaves it as precise as its weights.
+        with torch.autocast(hidden.device.type, enabled=False):
+            precise = hidden.to(self.head.classify.weight.dtype)
+            logits: Tensor = self.head(precise, mask.bool())
+        return logits.float()
+
+
+class ClassificationHead(nn.Module):
+    """Pooling, then LayerNorm if wanted, dropout and one linear layer."""
+
+    def __init__(self, hidden: int, config: HeadConfig, labels: int) -> None:
+        super().__init__()
+        self.config = config
+        # Without a bias: softmax would take it out again, and it would have no gradient.
+        self.query = nn.Linear(hidden, 1, bias=False) if config.pooling == "attention" else None
+        self.norm = nn.LayerNorm(hidden) if config.layer_norm else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout)
+        self.classify = nn.Linear(hidden, labels)
+
+    def forward(self, hidden: Tensor, real: Tensor) -> Tensor:
+        """Class scores, [texts, labels], in the precision of the weights.
+
+        Args:
+            hidden: [texts, tokens, hidden], in the same.
+            real: bool, [texts, tokens]; False at padding.
+        """
+        pooled = self.pool(hidden, real)
+        logits: Tensor = self.classify(self.dropout(self.norm(pooled)))
+        return logits
+
+    def pool(self, hidden: Tensor, real: Tensor) -> Tensor:
+        """One vector for each text, [texts, hidden]; a text without a token has a finite one."""
+        if self.config.pooling == "cls":
+            return hidden[:, 0]
+        lowest = torch.finfo(hidden.dtype).min
+        if self.config.pooling == "max":
+            # amax shares the gradient among equal values, so that no choice decides where it goes.
+            highest = hidden.masked_fill(~real.unsqueeze(2), lowest).amax(dim=1)
+            return highest.masked_fill(~real.any(dim=1, keepdim=True), 0.0)
+        if self.query is not None:
+            weights = self.query(hidden).squeeze(2).masked_fill(~real, lowest).softmax(dim=1)
+        else:
+            weights = real.to(hidden.dtype) / real.sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)
+
+    def draw(self, seed: int, deviation: float) -> None:
+        """Draw the weights anew from `seed`: normal matrices, zero biases, LayerNorm at identity."""
+        generator = torch.Generator().manual_seed(seed_from(seed, "head"))
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if weight.ndim > 1:
+                    nn.init.normal_(weight, std=deviation, generator=generator)
+                elif name == "norm.weight":
+                    weight.fill_(1.0)
+                else:
+                    weight.zero_()
+
+
+def build_backbone(architecture: PretrainedConfig) -> PreTrainedModel:
+    """An encoder in float32 with weights drawn at random, to be overwritten.
+
+    Its attention is PyTorch's fused one where its family has it.
+
+    Raises:
+        ValueError: the architecture is not one of an encoder.
+    """
+    model = AutoModel.from_config(architecture, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    assert isinstance(model, PreTrainedModel)
+    return model

@@ -1,0 +1,180 @@
+"""After training: a fresh process verifies the checkpoint, and the report says what came of it."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retort.core.atomic import storage_errors, sync_path
+from retort.core.config import Recipe, to_yaml
+from retort.core.errors import VerificationError
+from retort.core.seal import Sealed, sealed_here
+from retort.evaluate.document_facts import document_facts
+from retort.evaluate.held_out import HELD_OUT
+from retort.evaluate.language_metrics import LanguageMetrics
+from retort.evaluate.metrics import Metrics
+from retort.evaluate.model_card import CardFacts, model_card
+from retort.evaluate.report import render
+from retort.evaluate.run_facts import RunFacts
+from retort.evaluate.timings_report import render_timings
+from retort.train.host import host_facts
+from retort.train.progress_record import ProgressRecord
+from retort.train.recipe import TrainingRecipe
+from retort.train.run_directory import CARD, CHECKPOINT, REPORT, RUN
+from retort.train.source import SourceFacts
+from retort.train.step_lines import read_lines
+from retort.train.task import Task
+from retort.train.timings import read_timings, summary
+from retort.train.tokens import TRAIN
+from retort.train.watch import METRICS, TIMINGS
+from retort.train.world import World
+
+_TIMINGS_PAGE = "timings.html"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left.
+
+    Attributes:
+        selected: the step whose weights the checkpoint holds.
+    """
+
+    task: Task
+    progress: ProgressRecord
+    selected: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run. `failure` says why it is not good enough, if it is not."""
+
+    checkpoint: Sealed
+    metrics: Metrics | LanguageMetrics
+    failure: str | None
+    seconds: float
+
+
+def judge(
+    recipe: Recipe[TrainingRecipe], run: Path, trained: Trained, source: SourceFacts
+) -> RunResult:
+    """Have a fresh process verify the checkpoint, and write the report."""
+    config, task, progress = recipe.config, trained.task, trained.progress
+    checkpoint = sealed_here(run / CHECKPOINT)
+    answer = _verify(run, task, config)
+    metrics = task.read_metrics(answer["metrics"])
+    failure: str | None = answer["failure"]
+    _write_json(run / "evaluation.json", {"failure": failure, **metrics.to_json()})
+    steps: list[dict[str, Any]] = list(read_lines(run / METRICS))
+    best = progress.best(config.evaluate)
+    facts = RunFacts(
+        name=recipe.name,
+        checkpoint=checkpoint,
+        failure=failure,
+        metrics=metrics,
+        losses=[step["loss"] for step in steps],
+        rates=[step["lr"] for step in steps],
+        gradient_norms=[step["gradient_norm"] for step in steps],
+        samples=progress.step * config.train.batch,
+        parameters=sum(weight.numel() for weight in task.model.parameters()),
+        train_documents=len(task.store.part(TRAIN)),
+        held_out_documents=len(task.store.part(HELD_OUT)),
+        data=document_facts(task.store.sealed),
+        tokens=task.tokens,
+        configuration=to_yaml(config),
+        evaluations=progress.evaluations,
+        best_step=None if best is None else best.step,
+        lock=source.lock,
+        commit=source.commit,
+        beside={
+            CARD: "the model card",
+            METRICS: "loss, rate and gradient norm of each step",
+            _TIMINGS_PAGE: "how long it took, and where the time went",
+        },
+    )
+    (run / REPORT).write_text(render(facts), encoding="utf-8")
+    (run / CARD).write_text(model_card(_card(facts, trained, config)), encoding="utf-8")
+    return RunResult(checkpoint, metrics, failure, 0.0)
+
+
+def _card(facts: RunFacts, trained: Trained, config: TrainingRecipe) -> CardFacts:
+    weights, train = config.model.weights, config.train
+    procedure = {
+        "optimiser steps": f"{trained.progress.step:,}",
+        "weights of step": f"{trained.selected:,}",
+        "batch": f"{train.batch}, in {train.shards} logical shards",
+        "learning rate": f"{config.optimizer.lr:g}, {config.schedule.decay} decay",
+        "warm-up": f"{config.schedule.warmup:.0%} of all steps",
+        "weight decay": f"{config.optimizer.weight_decay:g}",
+        "gradient clipping": f"{config.optimizer.max_grad_norm:g}",
+        "precision": train.precision,
+        "seed": f"{train.seed}",
+        "back end": config.backend,
+    }
+    return CardFacts(
+        run=facts,
+        dataset=str(trained.task.store.sealed.manifest.config.get("source", config.data.source)),
+        base_model=None if weights is None else weights.hub or weights.package,
+        verify=(
+            f"./tools/bazel run //train:verify -- --checkpoint {CHECKPOINT} --store tokens "
+            f"{shlex.join(trained.task.verification(Path(), config.evaluate)[:2])}"
+        ),
+        procedure=procedure,
+    )
+
+
+def _verify(run: Path, task: Task, config: TrainingRecipe) -> dict[str, Any]:
+    """Have a process that knows only the files verify them."""
+    command = [sys.executable, "-m", "retort.evaluate.verify", "--json"]
+    command += ["--checkpoint", str(run / CHECKPOINT), "--store", str(task.store.sealed.path)]
+    command += task.verification(run, config.evaluate)
+    # Its own session: Ctrl-C reaches this process alone, which then stops the other.
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, start_new_session=True
+    )
+    if not done.stdout:
+        raise VerificationError(f"the fresh process failed: {done.stderr.strip()}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def finish(run: Path, name: str, world: World, start: float, seconds: float) -> None:
+    """Write what differs from run to run; with run.json the run is complete."""
+    timings, host = read_timings(run / TIMINGS), host_facts()
+    facts = {
+        "started": start,
+        "seconds": seconds,
+        "processes": world.size,
+        "timings": summary(timings),
+        "host": host,
+    }
+    with storage_errors(run):
+        if timings:
+            page = render_timings(name, timings, _shown(host))
+            (run / _TIMINGS_PAGE).write_text(page, encoding="utf-8")
+        for file in run.iterdir():
+            if file.is_file():
+                sync_path(file)
+        partial = run / f"{RUN}.partial"
+        _write_json(partial, facts)
+        sync_path(partial)
+        partial.replace(run / RUN)
+        sync_path(run)
+
+
+def _shown(host: Mapping[str, Any]) -> dict[str, str]:
+    """Facts of the machine as one reads them."""
+    shown = {key.replace("_bytes", ""): str(value) for key, value in host.items()}
+    shown["memory"] = f"{host['memory_bytes'] / 2**30:.1f} GiB"
+    shown["libraries"] = ", ".join(
+        f"{name} {version}" for name, version in host["libraries"].items() if version
+    )
+    return shown
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,27 @@
+"""Run a module as a worker that does not outlive the process that started it.
+
+python -m retort.train.leash PARENT_PROCESS MODULE ARGUMENT...
+"""
+
+import ctypes
+import os
+import runpy
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Ask the kernel for SIGKILL when the parent ends, then be the module."""
+    parent, module = int(sys.argv[1]), sys.argv[2]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("error: the process that started this worker has ended")
+    sys.argv = sys.argv[2:]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

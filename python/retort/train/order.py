@@ -1,0 +1,47 @@
+"""What was typed: a recipe, where its run goes, and what is said at the end."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retort.core.cli import Invocation
+from retort.core.config import Recipe, find_recipe, load_recipe
+from retort.models.determinism import refuse_arithmetic_variables
+from retort.train.recipe import TrainingRecipe, recipes
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for.
+
+    Attributes:
+        out: the run's directory.
+        next_commands: what to try when it is done.
+        arrival_s: how long to wait for the other processes.
+    """
+
+    config: str
+    overrides: Sequence[str]
+    out: Path
+    next_commands: str
+    as_json: bool
+    arrival_s: float
+
+
+def load(order: Order, invocation: Invocation) -> Recipe[TrainingRecipe]:
+    """The recipe that was asked for.
+
+    Raises:
+        UserError: it, or the environment, is not usable.
+    """
+    refuse_arithmetic_variables(os.environ)
+    here = invocation.working_directory
+    source = find_recipe(recipes(), order.config, here)
+    return load_recipe(TrainingRecipe, source, order.overrides, here)
+
+
+def typed(path: Path, invocation: Invocation) -> str:
+    """A path as one would type it where the user is."""
+    here = invocation.working_directory
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,96 @@
+"""The most floating-point operations a second that a device can do: by data sheet, or measured."""
+
+import time
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+
+Precision = Literal["float32", "bfloat16"]
+
+# Dense, in 10**12 a second: bfloat16 with float32 accumulation, then float32 outside tensor cores.
+# Data sheets that quote sparsity are halved. The first name that a device's name contains counts.
+_DATA_SHEETS: Final[tuple[tuple[str, float | None, float], ...]] = (
+    ("B200", 2250.0, 75.0),  # HGX B200, a GPU of eight
+    ("GH200", 990.0, 67.0),  # GH200 Grace Hopper Superchip
+    ("H200 NVL", 835.5, 60.0),  # H200 Tensor Core GPU
+    ("H200", 989.5, 67.0),
+    ("H100 NVL", 835.5, 60.0),  # H100 Tensor Core GPU
+    ("H100 PCIe", 756.5, 51.0),
+    ("H100", 989.5, 67.0),
+    ("A100", 312.0, 19.5),  # A100 Tensor Core GPU
+    ("RTX A6000", 154.8, 38.7),  # Ampere GA102 white paper
+    ("A40", 149.7, 37.4),  # A40
+    ("A30", 165.0, 10.3),  # A30 Tensor Core GPU
+    ("A10G", 70.0, 35.0),  # A10G, as cloud instances carry it
+    ("A10", 125.0, 31.2),  # A10 Tensor Core GPU
+    ("L40S", 362.05, 91.6),  # L40S
+    ("L40", 181.05, 90.5),  # L40
+    ("L4", 121.0, 30.3),  # L4 Tensor Core GPU
+    ("RTX 4090", 165.2, 82.6),  # Ada GPU architecture white paper
+    ("RTX 3090", 71.0, 35.6),  # Ampere GA102 white paper
+    ("T4", None, 8.1),  # T4: its tensor cores know no bfloat16
+    ("V100", None, 15.7),  # V100, SXM2: likewise
+)
+_MEASURING_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What one device can do at most.
+
+    Attributes:
+        flops: floating-point operations a second; a multiplication and an addition are two.
+        source: where the number is from, as it stands in the log behind "MFU against".
+    """
+
+    flops: float
+    source: str
+
+
+def peak_of(device: torch.device, precision: Precision) -> Peak:
+    """The peak of a GPU by its data sheet; of a CPU, or a GPU that we know none of, as measured.
+
+    On a CPU it is that of this process with its number of threads; other work on the machine
+    lowers it. Takes about 0.4 s where it measures, and draws no random numbers.
+    """
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        known = data_sheet_flops(name, precision)
+        if known is not None:
+            return Peak(known, f"the {precision} peak in the data sheet of {name}")
+    flops = _measured(device, precision)
+    where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else "this GPU"
+    source = f"a measured matmul peak: {flops / 1e9:,.0f} GFLOP/s in {precision} on {where}"
+    return Peak(flops, source)
+
+
+def data_sheet_flops(name: str, precision: Precision) -> float | None:
+    """FLOP/s of a GPU by its name in CUDA; None if we do not know it in this precision."""
+    for part, bfloat16, float32 in _DATA_SHEETS:
+        if part in name:
+            tera = bfloat16 if precision == "bfloat16" else float32
+            return None if tera is None else tera * 1e12
+    return None
+
+
+def _measured(device: torch.device, precision: Precision) -> float:
+    """The fastest of as many products of square matrices as fit into the time."""
+    size = 1024 if device.type == "cpu" else 8192
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    left = torch.linspace(-1.0, 1.0, size * size, device=device).view(size, size).to(dtype)
+    right = left.T.contiguous()
+    product = left @ right  # the first one also loads the kernel
+    fastest, end = float("inf"), time.perf_counter() + _MEASURING_SECONDS
+    while time.perf_counter() < end:
+        _wait(device)
+        start = time.perf_counter()
+        torch.matmul(left, right, out=product)
+        _wait(device)
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2 * size**3 / fastest
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

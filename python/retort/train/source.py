@@ -1,0 +1,46 @@
+"""What a run was made with: the source's commit and the lock of its packages."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from retort.core.digest import sha256_file
+
+_LOCK = Path("third_party/requirements/cpu.lock")
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """
+    Attributes:
+        lock: digest of the lock file, `sha256:…`; None outside a checkout.
+        commit: of the checkout; None if it is not at one, or has changes.
+    """
+
+    lock: str | None = None
+    commit: str | None = None
+
+
+def source_facts(checkout: Path) -> SourceFacts:
+    """Of the checkout that a command was typed in."""
+    lock = checkout / _LOCK
+    if not lock.is_file():
+        return SourceFacts()
+    return SourceFacts(f"sha256:{sha256_file(lock)}", _commit(checkout))
+
+
+def _commit(checkout: Path) -> str | None:
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(checkout), *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD") if changed == "" else None

@@ -1,0 +1,194 @@
+"""The comparison of training: what it computes from times, and that the other sides really train."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from benchmarks import train_pictures, train_result
+from benchmarks.train_comparison import Comparison, Side, compare, module_side
+from benchmarks.train_ours import read, recipe
+from benchmarks.train_padding import padding_shares
+from benchmarks.train_parts import (
+    ACCUMULATED,
+    CONTRACT,
+    CONTRACT_BF16,
+    DDP,
+    GROUPED,
+    GROUPED_BF16,
+    TRAINER,
+    WHOLE,
+)
+from benchmarks.train_workload import Measured, Workload
+from retort.core.config import load_recipe
+from retort.data.store import TokenStore
+from retort.train.recipe import TrainingRecipe
+from tests.tiny import write_weights
+from tests.tiny_store import documents, write_tiny_store
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    """A tiny fine-tune of four logical shards."""
+    root = tmp_path_factory.mktemp("workload")
+    weights = write_weights(root / "weights")
+    tokenizer = (weights / "tokenizer.json").read_bytes()
+    write_tiny_store(root / "tokens", documents(120), tokenizer=tokenizer)
+    return Workload(
+        store=root / "tokens",
+        weights=weights,
+        steps=STEPS,
+        batch=8,
+        shards=4,
+        max_tokens=16,
+        lr=1e-3,
+        threads=1,
+        pad_to=4,
+    )
+
+
+def side(seconds: float, **facts: object) -> Measured:
+    """A run whose first step is slow and does not count."""
+    return Measured(**{"seconds": [9.0, seconds, seconds], "samples": 4, **facts})  # type: ignore[arg-type]
+
+
+def comparison(**sides: list[float]) -> Comparison:
+    runs = {name: [side(seconds) for seconds in times] for name, times in sides.items()}
+    return Comparison(runs, warm_up=1)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    found = comparison(ours=[1.0, 2.0, 30.0], theirs=[2.0, 4.0, 30.0])
+    assert found.rates("ours") == [4.0, 2.0, 4 / 30]
+    assert found.rate("ours") == 2.0
+    assert found.times_as_fast("ours", "theirs") == 2.0
+    assert found.cost("theirs", "ours") == pytest.approx(1.0)
+
+
+def test_every_second_round_is_in_the_opposite_order() -> None:
+    order = []
+
+    def named(name: str) -> Side:
+        def run() -> Measured:
+            order.append(name)
+            return side(1.0)
+
+        return run
+
+    found = compare({name: named(name) for name in "abc"}, rounds=3, warm_up=1, what="test")
+    assert "".join(order) == "abccbaabc"
+    assert {name: len(runs) for name, runs in found.runs.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_plain_loops_and_ddp_train_on_the_same_documents(workload: Workload) -> None:
+    plain = module_side("benchmarks.train_plain", workload)()
+    whole = module_side("benchmarks.train_plain", workload, "--whole")()
+    ddp = [module_side("benchmarks.train_ddp", workload, "--world-size", size)() for size in (1, 2)]
+    for measured in (plain, whole, *ddp):
+        assert len(measured.seconds) == STEPS
+        assert measured.samples == 8
+    reader = workload.reader(TokenStore.open(workload.store))
+    assert plain.tokens == [reader.tokens(step) for step in range(STEPS)]
+    assert plain.digest == ddp[0].digest, "one rank adds up as the plain loop does"
+    assert len({plain.digest, whole.digest, ddp[1].digest}) == 3
+
+
+def test_the_trainer_trains_and_is_evaluated(workload: Workload) -> None:
+    digests = set()
+    for arguments in ((), ("--group-by-length",)):
+        measured = module_side("benchmarks.train_trainer", workload, *arguments)()
+        assert len(measured.seconds) == STEPS
+        assert measured.accuracy is not None
+        assert 0 <= measured.accuracy <= 1
+        digests.add(measured.digest)
+    assert len(digests) == 2
+
+
+def test_a_workload_is_a_recipe_of_ours(workload: Workload, tmp_path: Path) -> None:
+    file = tmp_path / "benchmark.yaml"
+    file.write_text(json.dumps(recipe(workload)))
+    config = load_recipe(TrainingRecipe, file, [], tmp_path).config
+    assert config.data.store == workload.store
+    assert (config.train.batch, config.train.shards) == (workload.batch, workload.shards)
+    assert (config.data.grouping, config.data.pad_to) == (16, 4)
+    assert config.logging.every == 1
+
+
+def test_what_a_run_directory_tells_is_read(workload: Workload, tmp_path: Path) -> None:
+    shares = {"data": 0.1, "compute": 0.5, "communication": 0.1, "checkpoint": 0.2}
+    timing = {
+        "steps": 1,
+        "samples_per_second": 1.0,
+        "tokens_per_second": 1.0,
+        "mfu": 0.1,
+        "memory_bytes": 1,
+        "device_memory_bytes": 0,
+        "shares": {**shares, "evaluation": 0.0, "other": 0.1},
+    }
+    timings = [{**timing, "step": step, "seconds": step / 2} for step in (1, 2)]
+    (tmp_path / "timings.jsonl").write_text("".join(json.dumps(one) + "\n" for one in timings))
+    (tmp_path / "metrics.jsonl").write_text('{"tokens": 7}\n{"tokens": 8}\n')
+    found = read(workload, tmp_path, {"seal": "sha256:1", "metrics": {"accuracy": 0.5}})
+    assert (found.seconds, found.tokens, found.samples) == ([0.5, 1.0], [7, 8], 8)
+    assert (found.accuracy, found.digest) == (0.5, "sha256:1")
+    assert found.shares["checkpoint"] == pytest.approx(0.2)
+    assert found.tokens_a_second(1) == 8.0
+
+
+def test_grouping_and_shards_lessen_padding(workload: Workload) -> None:
+    shares = padding_shares(workload, TokenStore.open(workload.store))
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert len(set(shares.values())) == len(shares)
+
+
+def test_targets_are_reached_or_not() -> None:
+    good = comparison(**{CONTRACT: [1.0], DDP: [1.0], ACCUMULATED: [1.0], WHOLE: [1.0]})
+    bad = comparison(**{CONTRACT: [1.1], DDP: [1.0], ACCUMULATED: [1.0], WHOLE: [1.0]})
+    for section in (train_result.ddp, train_result.plain):
+        assert [one.reached for one in section(good).targets] == [True]
+        assert [one.reached for one in section(bad).targets] == [False]
+    for ours, theirs, reached in (
+        ("11", "12", [True, True]),
+        ("12", "12", [False, True]),
+        ("11", "11", [True, False]),
+    ):
+        digests = {CONTRACT: dict(enumerate(ours)), DDP: dict(enumerate(theirs))}
+        assert [one.reached for one in train_result.control(digests).targets] == reached
+
+
+def test_a_fine_tune_is_held_to_speed_accuracy_and_waiting() -> None:
+    def targets(seconds: float, accuracy: float, share: float) -> list[bool]:
+        shares = {"checkpoint": share, "data": share}
+        runs = {
+            TRAINER: [side(2.0, accuracy=0.95)],
+            CONTRACT_BF16: [side(seconds, accuracy=accuracy, shares=shares)],
+        }
+        section = train_result.trainer("reviews", Comparison(runs, 1), 1000)
+        return [one.reached for one in section.targets]
+
+    assert targets(1.0, 0.94, 0.001) == [True, True, True, True]
+    assert targets(1.5, 0.93, 0.007) == [False, False, False, True]
+
+
+def test_the_parts_of_a_gain_are_told_apart() -> None:
+    shares = {"checkpoint": 0.0, "data": 0.0}
+    runs = {
+        TRAINER: [side(8.0, accuracy=0.9)],
+        GROUPED: [side(6.0, accuracy=0.9)],
+        GROUPED_BF16: [side(3.0, accuracy=0.9)],
+        CONTRACT_BF16: [side(2.0, accuracy=0.9, shares=shares)],
+    }
+    text = train_result.trainer("reviews", Comparison(runs, 1), 1000).text
+    assert "grouping by length 1.33, its own bf16 2.00, the rest, ours beside that 1.50." in text
+
+
+def test_the_result_is_text_and_a_picture(tmp_path: Path) -> None:
+    found = comparison(**{CONTRACT: [1.0, 2.0], DDP: [1.5, 2.5]})
+    text = train_result.document([train_result.ddp(found)], "2026-01-01", "train")
+    assert f"| {CONTRACT} | 3.00 (2.00 to 4.00) | 1.38 |" in text
+    picture = tmp_path / "train.svg"
+    train_pictures.write_speeds({"one": found, "two": found}, picture)
+    assert ET.parse(picture).getroot().tag.endswith("svg")
