@@ -1,0 +1,96 @@
+"""Python packages of a build as one site-packages, for the runfiles of both engines."""
+
+import json
+import pathlib
+
+import pytest
+
+from tools.oci import build_layer
+from tools.oci.errors import ImageError
+from tools.oci.python_files import import_roots, site_packages
+
+
+def _wheel(folder: pathlib.Path, name: str, *requires: str) -> pathlib.Path:
+    """A wheel as the air-gapped engine has it: one directory, and its pin beside it."""
+    home = folder / name / "site-packages"
+    module = name.replace("-", "_")
+    files = {
+        f"{module}/__init__.py": "print('imported')\n",
+        f"{module}/__pycache__/__init__.cpython-311.pyc": "of another Python",
+        f"{module}/lib.so": "ELF",
+        "bin/program": "ELF",
+        f"{module}-1.0.dist-info/METADATA": f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n"
+        + "".join(f"Requires-Dist: {need}\n" for need in requires)
+        + "License-Expression: MIT\n\nLong text\n",
+    }
+    for path, content in files.items():
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_text(content)
+    (folder / name / "wheel.json").write_text(json.dumps({"sha256": "ab" * 32}))
+    return home
+
+
+def test_a_directory_and_its_files_one_by_one_give_the_same(tmp_path: pathlib.Path) -> None:
+    home = _wheel(
+        tmp_path, "some-thing", "numpy>=1; python_version > '3'", "x[y]", "z; extra == 'z'"
+    )
+    whole = import_roots(
+        {"pypi_x/site-packages": home, "pypi_x/wheel.json": home.parent / "wheel.json"},
+        ["pypi_x/site-packages"],
+    )
+    each = import_roots(
+        {
+            f"rules++x/site-packages/{path.relative_to(home).as_posix()}": path
+            for path in home.rglob("*")
+            if path.is_file()
+        },
+        ["rules++x/site-packages"],
+    )
+    trees = [site_packages(roots, "opt/site-packages") for roots in (whole, each)]
+    paths = [sorted(entry.path for entry in tree.entries) for tree in trees]
+    assert paths[0] == paths[1]
+    assert paths[0] == [
+        "opt/site-packages/some_thing-1.0.dist-info/METADATA",
+        "opt/site-packages/some_thing/__init__.py",
+        "opt/site-packages/some_thing/lib.so",
+    ]
+    (package,) = trees[0].packages
+    assert (package.name, package.version, package.licence) == ("some-thing", "1.0", "MIT")
+    assert package.sha256 == "ab" * 32
+    assert package.requires == ("numpy", "x")
+
+
+def test_tiers_take_what_they_name_and_leave_what_lies_below(tmp_path: pathlib.Path) -> None:
+    names = ("one", "two", "three")
+    roots = import_roots(
+        {f"{name}/site-packages": _wheel(tmp_path, name) for name in names},
+        [f"{name}/site-packages" for name in names],
+    )
+    only = site_packages(roots, "x", only=frozenset({"one"}))
+    rest = site_packages(roots, "x", without=frozenset({"one"}))
+    assert [package.name for package in only.packages] == ["one"]
+    assert [package.name for package in rest.packages] == ["two", "three"]
+    with pytest.raises(ImageError, match="no such distribution among the dependencies: four"):
+        site_packages(roots, "x", only=frozenset({"four"}))
+
+
+def test_a_layer_of_sources_and_one_of_packages_share_a_site_packages(
+    tmp_path: pathlib.Path,
+) -> None:
+    home = _wheel(tmp_path, "one")
+    ours = tmp_path / "ours.py"
+    ours.write_text("import one\n")
+    common = ["--site-packages=opt/s", "--main-repository=retort", "--import=retort/python"]
+    common += ["--import=one/site-packages", f"--runfile={home}\t../one/site-packages"]
+    common += [f"--runfile={ours}\tpython/pkg/ours.py"]
+    for name, more in (("packages", []), ("all", ["--sources"])):
+        tar, index = tmp_path / f"{name}.tar", tmp_path / f"{name}.json"
+        build_layer.main([f"--name={name}", f"--tar={tar}", f"--index={index}", *common, *more])
+    packages, everything = (
+        set(json.loads((tmp_path / f"{name}.json").read_text())["entries"])
+        for name in ("packages", "all")
+    )
+    assert everything - packages == {"opt/s/pkg", "opt/s/pkg/ours.py"}
+    above = ["--name=above", f"--tar={tmp_path / 'a.tar'}", f"--index={tmp_path / 'a.json'}"]
+    build_layer.main([*above, *common, f"--above={tmp_path / 'packages.json'}"])
+    assert json.loads((tmp_path / "a.json").read_text())["entries"] == {}

@@ -1,0 +1,21 @@
+"""Rules for OCI images: canonical layers, no daemon, no network. docs/images.md shows their use.
+
+Attributes are named as rules_oci names them where they mean the same.
+"""
+
+load(":images.bzl", _oci_image = "oci_image")
+load(
+    ":layers.bzl",
+    _oci_debian_layer = "oci_debian_layer",
+    _oci_interpreter = "oci_interpreter",
+    _oci_layer = "oci_layer",
+    _oci_python_packages = "oci_python_packages",
+    _oci_python_sources = "oci_python_sources",
+)
+
+oci_debian_layer = _oci_debian_layer
+oci_image = _oci_image
+oci_interpreter = _oci_interpreter
+oci_layer = _oci_layer
+oci_python_packages = _oci_python_packages
+oci_python_sources = _oci_python_sources
