@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tools.oci import errors, sign
+from tools.oci import command, sign
 from tools.oci.errors import ImageError
 from tools.oci.layout import (
     CONFIG,
@@ -217,4 +217,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

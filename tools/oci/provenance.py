@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tools.oci import errors
+from tools.oci import command
 from tools.oci.errors import ImageError
 from tools.oci.layout import Layout, canonical_json, sha256_file
 
@@ -201,4 +201,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)
