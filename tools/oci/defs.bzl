@@ -12,6 +12,7 @@ load(
     _oci_python_packages = "oci_python_packages",
     _oci_python_sources = "oci_python_sources",
 )
+load(":sbom.bzl", _oci_sbom = "oci_sbom")
 
 oci_debian_layer = _oci_debian_layer
 oci_image = _oci_image
@@ -19,3 +20,4 @@ oci_interpreter = _oci_interpreter
 oci_layer = _oci_layer
 oci_python_packages = _oci_python_packages
 oci_python_sources = _oci_python_sources
+oci_sbom = _oci_sbom
