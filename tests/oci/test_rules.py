@@ -49,8 +49,17 @@ def test_an_image_takes_over_the_layers_and_the_configuration_of_its_base() -> N
 
 
 def test_files_and_links_lie_where_they_were_put() -> None:
-    members = {member.name: member for member in _members(Layout.open(_HERE / "small_base"))["program"]}
-    assert set(members) == {"bin", "etc", "etc/small_program.conf", "usr", "usr/bin", "usr/bin/small_program"}
+    members = {
+        member.name: member for member in _members(Layout.open(_HERE / "small_base"))["program"]
+    }
+    assert set(members) == {
+        "bin",
+        "etc",
+        "etc/small_program.conf",
+        "usr",
+        "usr/bin",
+        "usr/bin/small_program",
+    }
     assert members["usr/bin/small_program"].mode == 0o755
     assert members["etc/small_program.conf"].mode == 0o644
     assert members["bin"].linkname == "usr/bin"

@@ -19,6 +19,7 @@ from tools.oci.layer import Entry, Package, Tree, directory, file, symlink
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
+_OPEN_TO_ALL = ("tmp", "var/tmp")
 _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _AUTHORITIES = "usr/share/ca-certificates/"
 
@@ -84,7 +85,7 @@ def unpacked(deb: pathlib.Path) -> Iterator[Entry]:
             path = usr_merged(path)
             if member.isdir():
                 if path != "usr" and path.removeprefix("usr/") not in _MERGED:
-                    yield directory(path, member.mode & 0o1777)
+                    yield directory(path, 0o1777 if path in _OPEN_TO_ALL else member.mode & 0o755)
             elif member.issym():
                 yield symlink(path, member.linkname)
             elif member.islnk():

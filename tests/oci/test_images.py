@@ -1,0 +1,212 @@
+"""What the images of `//docker` hold, and what they must not."""
+
+import collections
+import json
+import pathlib
+import re
+import tarfile
+
+import pytest
+
+from tools.oci.layout import Layout
+
+_DOCKER = pathlib.Path(__file__).parents[2] / "docker"
+_IMAGES = ("base", "training_cpu", "inference_cpu")
+_MEGABYTE = 1_000_000
+
+Members = dict[str, list[tuple[tarfile.TarInfo, str]]]
+
+
+@pytest.fixture(scope="module", params=_IMAGES)
+def image(request: pytest.FixtureRequest) -> Layout:
+    return Layout.open(_DOCKER / request.param)
+
+
+def _members(image: Layout) -> list[tuple[str, tarfile.TarInfo]]:
+    found = []
+    for layer in image.layers:
+        with tarfile.open(image.blob(layer.digest)) as archive:
+            found += [(layer.annotations["org.retort.layer"], member) for member in archive]
+    return found
+
+
+@pytest.fixture(scope="module")
+def members(image: Layout) -> list[tuple[str, tarfile.TarInfo]]:
+    """(layer, member) of every layer."""
+    return _members(image)
+
+
+def test_every_blob_has_its_digest(image: Layout) -> None:
+    assert image.problems() == []
+
+
+def test_no_file_is_in_two_layers(members: list[tuple[str, tarfile.TarInfo]]) -> None:
+    files = [member.name for _, member in members if not member.isdir()]
+    assert [name for name, count in collections.Counter(files).items() if count > 1] == []
+
+
+def test_no_shared_library_is_in_two_layers(image: Layout) -> None:
+    """By content: a copy under another name would be moved and stored twice as well."""
+    where: dict[tuple[str, int], set[str]] = collections.defaultdict(set)
+    contents = json.loads((_DOCKER / f"{image.path.name}.contents.json").read_text())
+    assert contents["packages"]
+    for layer in image.layers:
+        name = layer.annotations["org.retort.layer"]
+        with tarfile.open(image.blob(layer.digest)) as archive:
+            for member in archive:
+                if member.isfile() and re.search(r"\.so(\.\d+)*$", member.name):
+                    key = (pathlib.PurePosixPath(member.name).name, member.size)
+                    where[key].add(name)
+    assert where
+    assert [key for key, layers in where.items() if len(layers) > 1] == []
+
+
+def test_no_file_can_be_written_or_changes_its_user(
+    members: list[tuple[str, tarfile.TarInfo]],
+) -> None:
+    assert {(member.uid, member.gid) for _, member in members} == {(0, 0)}
+    files = [member for _, member in members if member.isfile()]
+    assert [member.name for member in files if member.mode & 0o6022] == []
+    directories = [member for _, member in members if member.isdir()]
+    open_to_all = {member.name for member in directories if member.mode & 0o022}
+    assert open_to_all == {"tmp", "var/tmp"}
+
+
+def test_no_shell_and_no_package_manager(members: list[tuple[str, tarfile.TarInfo]]) -> None:
+    programs = {
+        pathlib.PurePosixPath(member.name).name
+        for _, member in members
+        if re.fullmatch(r"(usr/)?s?bin/.+", member.name)
+    }
+    assert "python3.11" in programs
+    assert not programs & {
+        "sh",
+        "bash",
+        "dash",
+        "busybox",
+        "apt",
+        "apt-get",
+        "dpkg",
+        "pip",
+        "gcc",
+        "cc",
+    }
+
+
+def test_nothing_of_the_builder_and_no_secret_is_inside(image: Layout) -> None:
+    """By name, and by content in what is text or byte code."""
+    names = re.compile(
+        r"(^|/)(\.git|\.ssh|\.docker|\.netrc|\.pypirc|id_[a-z0-9]+|\.bash_history|\.cache|\.pytest_cache)(/|$)"
+    )
+    of_the_builder = re.compile(
+        rb"bazel-out/|/execroot/|/sandbox/linux-sandbox/|/\.cache/(bazel|retort)|BEGIN (RSA|EC|OPENSSH) PRIVATE KEY"
+    )
+    # Documentation and tests of libraries show keys and paths as examples.
+    examples = re.compile(r"/(tests?|examples|docs?)/|\.dist-info/|botocore/|certifi/")
+    found = []
+    for layer in image.layers:
+        with tarfile.open(image.blob(layer.digest)) as archive:
+            for member in archive:
+                if names.search(member.name):
+                    found.append(member.name)
+                elif member.isfile() and member.name.endswith(
+                    (".py", ".pyc", ".json", ".cfg", ".txt", ".pth")
+                ):
+                    reader = archive.extractfile(member)
+                    assert reader is not None
+                    if of_the_builder.search(reader.read()) and not examples.search(member.name):
+                        found.append(member.name)
+    assert found == []
+
+
+def test_every_python_file_has_byte_code_without_a_time(image: Layout) -> None:
+    checked = 0
+    for layer in image.layers:
+        with tarfile.open(image.blob(layer.digest)) as archive:
+            for member in archive:
+                if member.name.endswith(".pyc"):
+                    reader = archive.extractfile(member)
+                    assert reader is not None
+                    flags = int.from_bytes(reader.read(8)[4:], "little")
+                    assert flags == 1, f"{member.name} is not hash-based and unchecked"
+                    checked += 1
+    assert checked > 500
+
+
+def test_every_library_finds_what_it_is_linked_with(image: Layout) -> None:
+    """Names of libraries that ELF files ask for, from the image itself, CUDA's driver apart."""
+    asked, offered = set(), set()
+    for layer in image.layers:
+        with tarfile.open(image.blob(layer.digest)) as archive:
+            for member in archive:
+                name = pathlib.PurePosixPath(member.name).name
+                if not re.search(r"\.so(\.|$)", name):
+                    continue
+                offered.add(name)
+                reader = archive.extractfile(member) if member.isfile() else None
+                if reader and member.name.startswith("usr/lib/"):
+                    asked |= _needed(reader.read())
+    assert asked
+    # For a kind of network address that nothing here has, in a module that Python 3.13 drops.
+    assert asked - offered <= {"libnsl.so.2", "libtirpc.so.3"}
+
+
+def _needed(content: bytes) -> set[str]:
+    """DT_NEEDED of a 64-bit little-endian ELF file (System V ABI, chapter 5)."""
+    import struct
+
+    if content[:5] != b"\x7fELF\x02":
+        return set()
+    offset, size, count = (
+        struct.unpack_from("<Q", content, 0x20)[0],
+        *struct.unpack_from("<HH", content, 0x36),
+    )
+    segments = [struct.unpack_from("<IIQQQQQQ", content, offset + size * n) for n in range(count)]
+    dynamic = next((segment for segment in segments if segment[0] == 2), None)
+    if dynamic is None:
+        return set()
+    entries = [
+        struct.unpack_from("<qQ", content, dynamic[2] + at) for at in range(0, dynamic[5], 16)
+    ]
+    table = next(value for tag, value in entries if tag == 5)
+    load = next(s for s in segments if s[0] == 1 and s[3] <= table < s[3] + s[5])
+    strings = table - load[3] + load[2]
+    found = set()
+    for tag, value in entries:
+        if tag == 1:
+            end = content.index(b"\0", strings + value)
+            found.add(content[strings + value : end].decode())
+    return found
+
+
+def test_the_configuration_is_that_of_a_service(image: Layout) -> None:
+    config = image.config["config"]
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"][0] == "/opt/retort/bin/python3"
+    assert "PYTHONDONTWRITEBYTECODE=1" in config["Env"]
+
+
+@pytest.mark.parametrize("name", ["training_cpu", "inference_cpu"])
+def test_the_application_is_the_last_layer_and_small(name: str) -> None:
+    image = Layout.open(_DOCKER / name)
+    application = image.layers[-1]
+    assert application.annotations["org.retort.layer"].endswith("_app_cpu")
+    assert application.size < 5 * _MEGABYTE
+    assert len(image.layers) <= 12
+
+
+def test_training_and_inference_share_their_big_layers() -> None:
+    training, inference = (Layout.open(_DOCKER / name) for name in _IMAGES[1:])
+    shared = {layer.digest for layer in training.layers} & {
+        layer.digest for layer in inference.layers
+    }
+    sizes = {layer.digest: layer.size for layer in inference.layers}
+    assert sum(sizes[digest] for digest in shared) > 0.95 * sum(sizes.values())
+
+
+def test_inference_has_no_trainer_and_no_tests() -> None:
+    names = [member.name for _, member in _members(Layout.open(_DOCKER / "inference_cpu"))]
+    site = "opt/retort/lib/python3.11/site-packages"
+    assert f"{site}/retort/serve/main.py" in names
+    for absent in ("deepspeed", "retort/train", "retort/evaluate", "tests", "pip", "pytest"):
+        assert f"{site}/{absent}" not in names

@@ -1,0 +1,165 @@
+"""The images run: without a daemon, as their own user, with a read-only root."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.oci.containers import Container, unpack
+
+_DOCKER = pathlib.Path(__file__).parents[2] / "docker"
+_TRAIN = pathlib.Path(__file__).parents[2] / "python/retort/train/main"
+_RECIPE = ("--config", "smoke", "--set", "train.steps=20", "--set", "evaluate.min_accuracy=0")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[pathlib.Path]:
+    """A folder that the images' user may enter, as pytest's own is its owner's alone."""
+    with tempfile.TemporaryDirectory(prefix="images-") as name:
+        path = pathlib.Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def training(folder: pathlib.Path) -> Container:
+    return unpack(_DOCKER / "training_cpu", folder)
+
+
+@pytest.fixture(scope="module")
+def inference(folder: pathlib.Path) -> Container:
+    return unpack(_DOCKER / "inference_cpu", folder)
+
+
+@pytest.fixture(scope="module")
+def run(folder: pathlib.Path, training: Container) -> pathlib.Path:
+    """A training run that the image made."""
+    runs = folder / "runs"
+    runs.mkdir()
+    runs.chmod(0o777)
+    done = training.run(*_RECIPE, "--out", "/runs/small", writable={"/runs": runs})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" /runs/small/checkpoint")
+    return runs / "small"
+
+
+def _seal(text: str) -> str:
+    found = re.search(r"^seal (sha256:[0-9a-f]{64}) ", text, re.MULTILINE)
+    assert found, text
+    return found[1]
+
+
+def test_the_image_seals_the_checkpoint_that_bazels_own_run_seals(
+    run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    out = tmp_path / "bazel"
+    done = subprocess.run(
+        [_TRAIN, *_RECIPE, "--out", str(out)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    manifests = [(path / "checkpoint/manifest.json").read_bytes() for path in (run, out)]
+    assert manifests[0] == manifests[1]
+    other = [path / "checkpoint/model.safetensors" for path in (run, out)]
+    assert other[0].read_bytes() == other[1].read_bytes()
+    assert _seal(done.stdout)
+
+
+def test_the_user_is_not_root_and_can_write_nowhere(training: Container) -> None:
+    check = (
+        "import os, pathlib; print(os.getuid(), os.getgid())\n"
+        "for path in ('/x', '/opt/retort/x', '/usr/x', '/etc/passwd'):\n"
+        "    try: open(path, 'a')\n"
+        "    except OSError as error: print(path, type(error).__name__)\n"
+        "    else: print(path, 'was written')\n"
+    )
+    done = training.run("-c", check, entrypoint=["/opt/retort/bin/python3"])
+    assert done.stdout.splitlines()[0] == "65532 65532", done.stderr
+    assert "was written" not in done.stdout
+
+
+def test_byte_code_is_that_of_the_images_own_python(training: Container) -> None:
+    """Each file's byte code is what this Python makes of it again, and is what an import takes."""
+    check = (
+        "import importlib._bootstrap_external as b, importlib.util, sys, _imp, torch, retort, json\n"
+        "for module in (torch, retort, json):\n"
+        "    with open(module.__file__, 'rb') as f: source = f.read()\n"
+        "    with open(module.__cached__, 'rb') as f: found = f.read()\n"
+        "    assert found[:4] == importlib.util.MAGIC_NUMBER and found[4] == 1, module\n"
+        "    assert found[8:16] == _imp.source_hash(b._RAW_MAGIC_NUMBER, source), module\n"
+        "print('all')\n"
+    )
+    done = training.run("-c", check, entrypoint=["/opt/retort/bin/python3"])
+    assert done.stdout.strip() == "all", done.stderr
+
+
+def test_every_module_of_the_trainer_can_be_imported(training: Container) -> None:
+    check = (
+        "import importlib, pkgutil, retort.train, retort.data, retort.evaluate, deepspeed\n"
+        "for package in (retort.train, retort.data, retort.evaluate):\n"
+        "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
+        "        if module.name not in ('retort.data.ray_engine', 'retort.data.ray_cluster'):\n"
+        "            importlib.import_module(module.name)\n"
+        "print('all')\n"
+    )
+    done = training.run("-c", check, entrypoint=["/opt/retort/bin/python3"])
+    assert done.stdout.splitlines()[-1:] == ["all"], done.stderr
+
+
+class _Server:
+    """The inference image serving a checkpoint."""
+
+    def __init__(self, inference: Container, checkpoint: pathlib.Path) -> None:
+        command = inference.command(
+            "--checkpoint", "/checkpoint", "--port", "0",
+            readable={"/checkpoint": checkpoint}, network=True,
+        )  # fmt: skip
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def address(self) -> str:
+        """Where it is ready."""
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
+            said.append(line)
+            if found := re.search(r"ready: http://[^ :]+:(\d+) ", line):
+                return f"http://127.0.0.1:{found[1]}"
+        raise AssertionError("".join(said))
+
+
+def test_the_inference_image_serves_what_the_training_image_sealed(
+    run: pathlib.Path, inference: Container
+) -> None:
+    server = _Server(inference, run / "checkpoint")
+    try:
+        request = urllib.request.Request(
+            f"{server.address()}/predict",
+            json.dumps({"text": "The striker scored twice in the cup final"}).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            prediction = json.load(answer)
+        assert prediction["label"] == "sports"
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def test_the_inference_image_refuses_a_checkpoint_that_was_tampered_with(
+    run: pathlib.Path, inference: Container, folder: pathlib.Path
+) -> None:
+    tampered = folder / "tampered"
+    shutil.copytree(run / "checkpoint", tampered)
+    weights = tampered / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(content)
+    done = inference.run("--checkpoint", "/checkpoint", readable={"/checkpoint": tampered})
+    assert done.returncode == 2
+    assert "model.safetensors" in done.stderr
