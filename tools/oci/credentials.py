@@ -99,7 +99,9 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _table(config: Mapping[str, Any], name: str, path: pathlib.Path) -> dict[str, Any]:
-    table = config.get(name) or {}
+    table = config.get(name)
+    if table is None:
+        return {}
     if not isinstance(table, dict):
         raise ImageError(f"{path}: {name} is not an object")
     return table

@@ -161,6 +161,13 @@ def _read_back(registry: Registry, repository: str, reference: str, image: Descr
         )
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1 is wanted")
+    return number
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="push", description="Pushes an image to a registry.")
     parser.add_argument("--layout", required=True, type=pathlib.Path, help="the image layout")
@@ -174,7 +181,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a document that refers to the image; may be given again",
     )
     parser.add_argument("--plain-http", action="store_true", help="no TLS; a loopback needs none")
-    parser.add_argument("--chunk-bytes", type=int, help="the most that one request carries")
+    parser.add_argument("--chunk-bytes", type=_positive, help="the most that one request carries")
     parser.add_argument("--attempts", type=int, default=5, help="of each request (default: 5)")
     parser.add_argument("--json", action="store_true", help="the last line is a JSON object")
     return parser.parse_args(argv)

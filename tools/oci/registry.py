@@ -206,7 +206,7 @@ class Registry:
     def try_once(
         self, repository: str, request: Request, expected: Collection[int]
     ) -> Iterator[Response]:
-        """Sends a request once, or once more with the credentials that the registry asks for.
+        """Sends a request once, or again with the credentials that the registry asks for.
 
         Raises:
             Busy: it was answered 429 or 5xx.
@@ -216,7 +216,8 @@ class Registry:
         # An upload may go on at another host, which must not see the credentials of this one.
         ours = origin(request.url) == origin(self._base)
         header = self._authorization.header(repository) if ours else None
-        for last in (False, True):
+        # The second header may be another thread's, and have run out as well.
+        for last in (False, False, True):
             signed = request
             if header:
                 headers = {**request.headers, "Authorization": header}

@@ -20,7 +20,7 @@ class Stopped(ImageError):
 
 
 class Progress:
-    """A line for each blob that is through; on a terminal also one line, drawn anew, with the sum of those on the way."""
+    """A line for each blob that is through; on a terminal also one, drawn anew, with those on the way."""
 
     def __init__(self, verb: str, stream: TextIO | None = None) -> None:
         """Args:

@@ -168,14 +168,14 @@ class Transport:
         self, request: Request, url: str, headers: Mapping[str, str]
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         kept = self._take(url)
-        if kept and request.body is None:
-            # The other side may have closed a kept connection just now; that is no failure.
+        if kept:
             try:
                 return kept, self._try(kept, request, url, headers)
             except Dropped:
-                pass
-        elif kept:
-            kept.close()
+                # The other side may have closed a kept connection just now, which is no failure. Only a question may
+                # be put twice without thought: a PUT may have been done.
+                if request.method not in ("GET", "HEAD"):
+                    raise
         connection = self._connect(url)
         return connection, self._try(connection, request, url, headers)
 

@@ -59,7 +59,8 @@ class Source:
                     self._hashed = place + len(block)
                 place += len(block)
                 yield block
-                meter(place)
+                if place < self.descriptor.size:
+                    meter(place)
 
     def check(self) -> None:
         """To be called when all was sent.
@@ -101,7 +102,7 @@ def upload(
     """Brings a blob into a repository.
 
     Args:
-        meter: is told the position in the blob, in bytes, after each block.
+        meter: is told the position in the blob, in bytes, after each block; of its end, when the registry has it.
         chunk_bytes: the most that one request carries; None for no bound.
     Raises:
         Unavailable: the connection broke, or the registry was busy, too often in a row without getting further.
@@ -115,6 +116,7 @@ def upload(
                 going = _begin(registry, repository)
             _send(registry, repository, source, going, meter=meter, chunk_bytes=chunk_bytes)
             _finish(registry, repository, source, going)
+            meter(source.descriptor.size)
             return
         except Dropped as failure:
             if going is not None and going.offset > furthest:
@@ -124,10 +126,14 @@ def upload(
             if going is not None:
                 is_sent = going.offset == source.descriptor.size
                 if is_sent and registry.has_blob(repository, source.descriptor.digest):
+                    meter(source.descriptor.size)
                     return  # only the answer was lost
                 is_lost = isinstance(failure, _Lost)
                 going = None if is_lost else _ask(registry, repository, source, going)
-            meter(going.offset if going else 0)
+        except ImageError:
+            if going is not None:
+                _cancel(registry, repository, going)
+            raise
 
 
 def _begin(registry: Registry, repository: str) -> _Upload:
@@ -171,15 +177,8 @@ def _send(
 
 
 def _finish(registry: Registry, repository: str, source: Source, going: _Upload) -> None:
+    source.check()
     digest = source.descriptor.digest
-    try:
-        source.check()
-    except ImageError:
-        with contextlib.suppress(ImageError):
-            request = Request("DELETE", going.url)
-            with registry.try_once(repository, request, (202, 204)):
-                pass
-        raise
     separator = "&" if urllib.parse.urlsplit(going.url).query else "?"
     url = f"{going.url}{separator}{urllib.parse.urlencode({'digest': digest})}"
     with (
@@ -187,6 +186,14 @@ def _finish(registry: Registry, repository: str, source: Source, going: _Upload)
         registry.try_once(repository, Request("PUT", url), (201,)),
     ):
         pass
+
+
+def _cancel(registry: Registry, repository: str, going: _Upload) -> None:
+    """Tells the registry to forget an upload, which it would do by itself some day."""
+    with contextlib.suppress(ImageError):
+        request = Request("DELETE", going.url)
+        with registry.try_once(repository, request, (202, 204)):
+            pass
 
 
 def _ask(registry: Registry, repository: str, source: Source, going: _Upload) -> _Upload | None:
