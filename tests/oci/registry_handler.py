@@ -201,7 +201,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Content-Type") != "application/octet-stream":
             self.answer(400, body=_error("BLOB_UPLOAD_INVALID", "Content-Type"))
         ranged = self.headers.get("Content-Range")
-        if ranged is None and upload or ranged not in (
+        if (ranged is None and upload) or ranged not in (
             None,
             f"{len(upload)}-{len(upload) + length - 1}",
         ):

@@ -269,6 +269,7 @@ def test_whatever_fails_is_one_line_and_leaves_nothing(
     server: RegistryServer,
     image: Layout,
     out: pathlib.Path,
+    *,
     capfd: pytest.CaptureFixture[str],
     prepare: Callable[[RegistryServer, Layout], None],
     words: str,

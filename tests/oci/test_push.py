@@ -38,7 +38,9 @@ def image(tmp_path: pathlib.Path) -> Layout:
     return tiny_layouts.write(tmp_path / "image", [BASE, APP])
 
 
-def log_in(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, host: str, **entry: str) -> None:
+def log_in(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, host: str, **entry: str
+) -> None:
     path = tmp_path / "auth.json"
     path.write_text(json.dumps({"auths": {host: entry}}))
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(path))
@@ -163,7 +165,9 @@ def test_an_upload_that_the_registry_forgot_begins_anew(
     assert server.count("POST") == len(image.blobs) + 2
 
 
-@pytest.mark.parametrize("line", ["POST", "PATCH", "PUT .*uploads", "PUT .*manifests/sha256", "PUT .*/v1"])
+@pytest.mark.parametrize(
+    "line", ["POST", "PATCH", "PUT .*uploads", "PUT .*manifests/sha256", "PUT .*/v1"]
+)
 def test_an_answer_that_was_lost_costs_no_more_than_a_question(
     server: RegistryServer, image: Layout, line: str
 ) -> None:
@@ -175,7 +179,9 @@ def test_an_answer_that_was_lost_costs_no_more_than_a_question(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-@pytest.mark.parametrize("line", ["HEAD", "POST", "PATCH", "PUT .*uploads", "GET .*manifests", "PUT .*/v1"])
+@pytest.mark.parametrize(
+    "line", ["HEAD", "POST", "PATCH", "PUT .*uploads", "GET .*manifests", "PUT .*/v1"]
+)
 def test_a_busy_registry_is_asked_again(
     server: RegistryServer, image: Layout, line: str, status: int
 ) -> None:
@@ -291,6 +297,7 @@ def test_whatever_fails_is_one_line_and_moves_no_tag(
     image: Layout,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
+    *,
     capfd: pytest.CaptureFixture[str],
     prepare: Callable[[RegistryServer], None],
     words: str,
@@ -304,9 +311,7 @@ def test_whatever_fails_is_one_line_and_moves_no_tag(
     assert server.store.tags == {(REPOSITORY, "v1"): before.image.digest}
 
 
-def fail(
-    capfd: pytest.CaptureFixture[str], image: Layout, host: str, *arguments: str
-) -> str:
+def fail(capfd: pytest.CaptureFixture[str], image: Layout, host: str, *arguments: str) -> str:
     """The one line of a push that ends with exit code 2."""
     given = [f"--layout={image.path}", f"--repository={host}/{REPOSITORY}", *arguments]
     capfd.readouterr()
@@ -333,9 +338,7 @@ def test_a_registry_that_is_not_there_is_named(
     assert "cannot find the host of registry.invalid" in unknown
 
 
-def test_a_name_without_a_host_is_refused(
-    image: Layout, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_without_a_host_is_refused(image: Layout, capfd: pytest.CaptureFixture[str]) -> None:
     assert "has no registry" in fail(capfd, image, "retort")
     assert "no repository" in fail(capfd, image, "registry.test/UPPER")
     assert "no tag" in fail(capfd, image, "registry.test", "--tag=a/b")
@@ -360,6 +363,7 @@ def _shorter(path: pathlib.Path) -> None:
 def test_a_damaged_layout_is_refused_whether_its_blobs_would_move_or_not(
     server: RegistryServer,
     image: Layout,
+    *,
     capfd: pytest.CaptureFixture[str],
     damage: Callable[[pathlib.Path], None],
     which: int,

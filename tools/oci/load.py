@@ -21,7 +21,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from tools.oci import errors, layout
+from tools.oci import errors, layout, paths
 from tools.oci.errors import ImageError
 from tools.oci.layout import Layout
 
@@ -152,11 +152,11 @@ def _feed(image: Layout, tag: str, stream: IO[bytes]) -> bool:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="load", description="Loads an image into an engine.")
-    parser.add_argument("--layout", required=True, type=pathlib.Path, help="the image layout")
+    parser.add_argument("--layout", required=True, type=paths.given, help="the image layout")
     parser.add_argument("--tag", required=True, metavar="NAME:TAG")
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--engine", choices=(*_ENGINES, "auto"), default="auto")
-    target.add_argument("--archive", type=pathlib.Path, help="write a file, load nothing")
+    target.add_argument("--archive", type=paths.given, help="write a file, load nothing")
     given = parser.parse_args(argv)
     if not _NAME.fullmatch(given.tag):
         raise ImageError(f"{given.tag!r} is not NAME:TAG")

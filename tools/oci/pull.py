@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from tools.oci import errors, layout, references
+from tools.oci import errors, layout, paths, references
 from tools.oci.downloads import download
 from tools.oci.errors import ImageError
 from tools.oci.layout import Descriptor
@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="pull", description="Pulls an image into a layout.")
     parser.add_argument("image", metavar="HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="the image layout to be")
+    parser.add_argument("--out", required=True, type=paths.given, help="the image layout to be")
     parser.add_argument("--platform", metavar="OS/ARCHITECTURE[/VARIANT]", help="of an index")
     parser.add_argument("--plain-http", action="store_true", help="no TLS; a loopback needs none")
     parser.add_argument("--attempts", type=int, default=5, help="of each request (default: 5)")

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tools.oci import errors, layout, references
+from tools.oci import errors, layout, paths, references
 from tools.oci.errors import ImageError
 from tools.oci.layout import Descriptor, Layout
 from tools.oci.referrers import attach
@@ -132,7 +132,7 @@ def attachment(text: str) -> Attachment:
         raise ImageError(f"{text!r} is not FILE:ARTIFACT_TYPE[:MEDIA_TYPE]")
     artifact_type = matched["artifact"]
     return Attachment(
-        pathlib.Path(matched["file"]), artifact_type, matched["media"] or artifact_type
+        paths.given(matched["file"]), artifact_type, matched["media"] or artifact_type
     )
 
 
@@ -170,7 +170,7 @@ def _positive(text: str) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="push", description="Pushes an image to a registry.")
-    parser.add_argument("--layout", required=True, type=pathlib.Path, help="the image layout")
+    parser.add_argument("--layout", required=True, type=paths.given, help="the image layout")
     parser.add_argument("--repository", required=True, metavar="HOST[:PORT]/REPOSITORY")
     parser.add_argument("--tag", action="append", default=[], help="may be given again")
     parser.add_argument(
