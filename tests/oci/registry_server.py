@@ -6,6 +6,7 @@ specification allows. `faults` make it fail as real ones do.
 
 import http.server
 import re
+import ssl
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ class Store:
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a client may hang up
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):  # a client may hang up
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
@@ -72,6 +73,7 @@ class RegistryServer:
     """The server's state; `serving` runs it.
 
     Attributes:
+        tls: speak TLS with this.
         has_referrers: whether there is the referrers API of version 1.1.
         forgets_uploads: whether a broken upload is lost.
         accepts: the most bytes that it takes of one PATCH; the rest it leaves to the client.
@@ -83,6 +85,7 @@ class RegistryServer:
     """
 
     users: Users | None = None
+    tls: ssl.SSLContext | None = None
     has_referrers: bool = True
     forgets_uploads: bool = False
     accepts: int | None = None
@@ -104,6 +107,8 @@ class RegistryServer:
 
         handler = type("Served", (Handler,), {"registry": self})
         with _Server(("127.0.0.1", 0), handler) as server:
+            if self.tls:
+                server.socket = self.tls.wrap_socket(server.socket, server_side=True)
             self.host = f"127.0.0.1:{server.server_address[1]}"
             thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
             thread.start()

@@ -54,7 +54,7 @@ def test_a_docker_archive_names_configuration_and_layers(
 def test_the_same_archive_is_an_image_layout(image: Layout, tmp_path: pathlib.Path) -> None:
     content = archived(image, tmp_path)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+        archive.extractall(tmp_path / "unpacked")
     unpacked = Layout.open(tmp_path / "unpacked")
     assert unpacked.image.digest == image.image.digest
     assert unpacked.image.annotations[layout.REF_NAME] == TAG
