@@ -16,7 +16,7 @@ import pytest
 from tests.oci import tiny_layouts
 from tools.oci import errors, layout, load, pull, push
 from tools.oci.layout import Layout
-from tools.oci.referrers import attach, referrers
+from tools.oci.referrers import Artifact, attach, referrers
 from tools.oci.registry import Registry, Retries
 
 REPOSITORY = "team/training"
@@ -238,7 +238,7 @@ def test_what_is_attached_is_found_without_a_referrers_api(open_host: str, image
     with Registry(open_host, actions="pull,push") as registry:
         kinds = ["application/vnd.example.a", "application/vnd.example.b"]
         for kind in (*kinds, *kinds):
-            attach(registry, REPOSITORY, image.image, kind, b"{}", kind, {})
+            attach(registry, REPOSITORY, image.image, Artifact(kind, kind, b"{}"))
         found = referrers(registry, REPOSITORY, image.image.digest)
     assert sorted(entry["artifactType"] for entry in found) == kinds
 

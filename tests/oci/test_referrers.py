@@ -9,7 +9,7 @@ from tests.oci.registry_server import RegistryServer
 from tools.oci import layout, push
 from tools.oci.errors import ImageError
 from tools.oci.layout import Descriptor, Layout
-from tools.oci.referrers import attach, fallback_tag, referrers
+from tools.oci.referrers import Artifact, attach, fallback_tag, referrers
 from tools.oci.registry import Registry
 
 REPOSITORY = "team/training"
@@ -33,15 +33,10 @@ def server(
 
 def attach_to(server: RegistryServer, image: Layout, artifact_type: str) -> Descriptor:
     with Registry(server.host, actions="pull,push") as registry:
-        return attach(
-            registry,
-            REPOSITORY,
-            image.image,
-            artifact_type,
-            b'{"a": 1}',
-            "application/json",
-            {"org.example.kind": artifact_type},
+        artifact = Artifact(
+            artifact_type, "application/json", b'{"a": 1}', {"org.example.kind": artifact_type}
         )
+        return attach(registry, REPOSITORY, image.image, artifact)
 
 
 def listed(server: RegistryServer, image: Layout) -> dict[str, str]:

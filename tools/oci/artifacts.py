@@ -8,11 +8,10 @@ import argparse
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from tools.oci import command, sign
+from tools.oci import errors, paths, sign
 from tools.oci.errors import ImageError
 from tools.oci.layout import (
     CONFIG,
@@ -24,6 +23,7 @@ from tools.oci.layout import (
     write_layout,
 )
 from tools.oci.provenance import PREDICATE_TYPE
+from tools.oci.referrers import Artifact
 from tools.oci.sbom import MEDIA_TYPE as CYCLONEDX
 
 SIGNATURE_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
@@ -32,23 +32,6 @@ _PAYLOAD = "signature.json"
 _SIGNATURE = "signature.base64"
 _IMAGE = "signature"
 _EPOCH = "0001-01-01T00:00:00Z"
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """One thing to attach to an image.
-
-    Attributes:
-        artifact_type: of the artifact's manifest.
-        media_type: of its one blob.
-        content: that blob.
-        annotations: of the blob's descriptor.
-    """
-
-    artifact_type: str
-    media_type: str
-    content: bytes
-    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def artifacts(
@@ -139,7 +122,19 @@ def check_statement(layout: Layout, statement: bytes) -> str:
     return name
 
 
-def _passphrase(options: argparse.Namespace) -> bytes | None:
+def passphrase_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds where the passphrase of a key is."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--passphrase-file", type=paths.given)
+    group.add_argument("--passphrase-env", metavar="NAME")
+
+
+def passphrase(options: argparse.Namespace) -> bytes | None:
+    """What `passphrase_arguments` asked for.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
     if options.passphrase_file:
         return _read(options.passphrase_file).rstrip(b"\r\n")
     if options.passphrase_env:
@@ -159,7 +154,7 @@ def _read(path: pathlib.Path) -> bytes:
 
 def _sign(options: argparse.Namespace) -> None:
     layout = Layout.open(options.layout)
-    key = sign.load_private_key(options.key, _passphrase(options))
+    key = sign.load_private_key(options.key, passphrase(options))
     statement = _read(options.provenance)
     signed = sign.sign_image(layout.image, check_statement(layout, statement), key)
     try:
@@ -191,18 +186,16 @@ def _arguments() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     signing: Any = commands.add_parser("sign", help="write envelope and signature into a folder")
     signing.set_defaults(run=_sign)
-    signing.add_argument("--layout", required=True, type=pathlib.Path)
-    signing.add_argument("--provenance", required=True, type=pathlib.Path)
-    signing.add_argument("--key", required=True, type=pathlib.Path, help="private key, PEM")
-    passphrase = signing.add_mutually_exclusive_group()
-    passphrase.add_argument("--passphrase-file", type=pathlib.Path)
-    passphrase.add_argument("--passphrase-env", metavar="NAME")
-    signing.add_argument("--out", required=True, type=pathlib.Path, help="a folder not there yet")
+    signing.add_argument("--layout", required=True, type=paths.given)
+    signing.add_argument("--provenance", required=True, type=paths.given)
+    signing.add_argument("--key", required=True, type=paths.given, help="private key, PEM")
+    passphrase_arguments(signing)
+    signing.add_argument("--out", required=True, type=paths.given, help="a folder not there yet")
     verifying: Any = commands.add_parser("verify", help="check what `sign` wrote")
     verifying.set_defaults(run=_verify)
-    verifying.add_argument("--layout", required=True, type=pathlib.Path)
-    verifying.add_argument("--key", required=True, type=pathlib.Path, help="public key, PEM")
-    verifying.add_argument("--signed", required=True, type=pathlib.Path)
+    verifying.add_argument("--layout", required=True, type=paths.given)
+    verifying.add_argument("--key", required=True, type=paths.given, help="public key, PEM")
+    verifying.add_argument("--signed", required=True, type=paths.given)
     return parser
 
 
@@ -217,4 +210,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    errors.run(main)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tools.oci import command
+from tools.oci import errors, paths
 from tools.oci.errors import ImageError
 from tools.oci.layout import BASE_DIGEST, Layout, canonical_json, sha256_file
 
@@ -34,14 +34,18 @@ class Source:
     clean: bool
 
     @classmethod
-    def of(cls, checkout: pathlib.Path) -> "Source":
+    def of(cls, checkout: pathlib.Path, *, require_clean: bool = False) -> "Source":
         """Asks git.
 
         Raises:
-            ImageError: it is no checkout, or there is no git.
+            ImageError: it is no checkout, or there is no git, or it has changes and must not.
         """
         commit = _git(checkout, "rev-parse", "--verify", "HEAD").strip()
         changes = _git(checkout, "status", "--porcelain", "--untracked-files=normal")
+        if changes and require_clean:
+            raise ImageError(
+                f"{checkout} has changes that are not in commit {commit[:12]}; commit or remove them"
+            )
         return cls(commit, not changes)
 
 
@@ -62,6 +66,17 @@ class Build:
     builder_id: str = "urn:retort:local-build"
     source_uri: str = ""
     invocation_id: str = ""
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Build":
+        """What `provenance_arguments` asked for."""
+        return cls(
+            options.target,
+            options.build_type,
+            options.builder_id,
+            options.source_uri,
+            options.invocation_id,
+        )
 
 
 def statement(
@@ -153,8 +168,8 @@ def _git(checkout: pathlib.Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _lock(path: pathlib.Path, checkout: pathlib.Path) -> tuple[str, str]:
-    """Its name, which is its path in the checkout where it lies there, and its digest."""
+def lock_digest(path: pathlib.Path, checkout: pathlib.Path) -> tuple[str, str]:
+    """A lock file's name, which is its path in the checkout where it lies there, and its digest."""
     try:
         digest = sha256_file(path)
     except OSError as error:
@@ -164,6 +179,22 @@ def _lock(path: pathlib.Path, checkout: pathlib.Path) -> tuple[str, str]:
     return (whole.relative_to(root).as_posix() if inside else path.name), digest
 
 
+def provenance_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what a statement says beside what image, checkout and locks say of themselves."""
+    parser.add_argument("--target", required=True, help="label of the image: //docker:training")
+    parser.add_argument(
+        "--locks", action="extend", nargs="+", default=[], type=paths.given, metavar="FILE"
+    )
+    parser.add_argument(
+        "--checkout", default=paths.given("."), type=paths.given, help="what was built"
+    )
+    parser.add_argument("--build-type", default=Build.build_type, metavar="URI")
+    parser.add_argument("--builder-id", default=Build.builder_id, metavar="URI")
+    parser.add_argument("--source-uri", default="", help="as `git remote get-url origin` has it")
+    parser.add_argument("--invocation-id", default="")
+    parser.add_argument("--require-clean", action="store_true", help="refuse a dirty checkout")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the statement of one image.
 
@@ -171,33 +202,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ImageError: an input is malformed, or the checkout is dirty and must not be.
     """
     parser = argparse.ArgumentParser(prog="provenance", allow_abbrev=False)
-    parser.add_argument("--layout", required=True, type=pathlib.Path)
-    parser.add_argument("--target", required=True, help="label of the image: //docker:training")
-    parser.add_argument("--locks", nargs="+", default=[], type=pathlib.Path, metavar="FILE")
-    parser.add_argument("--checkout", default=".", type=pathlib.Path, help="what was built")
-    parser.add_argument("--build-type", default=Build.build_type, metavar="URI")
-    parser.add_argument("--builder-id", default=Build.builder_id, metavar="URI")
-    parser.add_argument("--source-uri", default="", help="as `git remote get-url origin` has it")
-    parser.add_argument("--invocation-id", default="")
-    parser.add_argument("--require-clean", action="store_true", help="refuse a dirty checkout")
-    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--layout", required=True, type=paths.given)
+    provenance_arguments(parser)
+    parser.add_argument("--out", required=True, type=paths.given)
     options = parser.parse_args(arguments)
-    source = Source.of(options.checkout)
-    if options.require_clean and not source.clean:
-        raise ImageError(
-            f"{options.checkout} has changes that are not in commit {source.commit[:12]}; "
-            "commit or remove them"
-        )
-    build = Build(
-        options.target,
-        options.build_type,
-        options.builder_id,
-        options.source_uri,
-        options.invocation_id,
-    )
-    locks = [_lock(path, options.checkout) for path in options.locks]
-    options.out.write_bytes(statement(Layout.open(options.layout), build, source, locks))
+    source = Source.of(options.checkout, require_clean=options.require_clean)
+    locks = [lock_digest(path, options.checkout) for path in options.locks]
+    stated = statement(Layout.open(options.layout), Build.of(options), source, locks)
+    options.out.write_bytes(stated)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    errors.run(main)

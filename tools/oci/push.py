@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from tools.oci import errors, layout, paths, references
 from tools.oci.errors import ImageError
 from tools.oci.layout import Descriptor, Layout
-from tools.oci.referrers import attach
+from tools.oci.references import Reference
+from tools.oci.referrers import Artifact, attach
 from tools.oci.registry import Registry, Retries
 from tools.oci.transfers import Progress, in_parallel
 from tools.oci.uploads import Source, upload
@@ -27,15 +28,6 @@ _MEDIA_TYPE = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]
 _ATTACHMENT = re.compile(
     rf"(?P<file>.+?):(?P<artifact>{_MEDIA_TYPE})(?::(?P<media>{_MEDIA_TYPE}))?"
 )
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """A file that is attached to the image."""
-
-    path: pathlib.Path
-    artifact_type: str
-    media_type: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def push(
     source: pathlib.Path,
     *,
     tags: Sequence[str] = (),
-    attachments: Sequence[Attachment] = (),
+    attachments: Sequence[Artifact] = (),
     chunk_bytes: int | None = None,
 ) -> Pushed:
     """Pushes the image of a layout.
@@ -80,7 +72,6 @@ def push(
     image = Layout.open(source)
     _check_sizes(image)
     encoded = image.blob(image.image.digest).read_bytes()
-    documents = [(attachment, _read(attachment)) for attachment in attachments]
     progress = Progress("pushed")
 
     def move(descriptor: Descriptor) -> Descriptor | None:
@@ -104,36 +95,40 @@ def push(
     registry.put_manifest(repository, image.image.digest, encoded, image.image.media_type)
     _read_back(registry, repository, image.image.digest, image.image)
     attached = tuple(
-        attach(
-            registry,
-            repository,
-            image.image,
-            attachment.artifact_type,
-            content,
-            attachment.media_type,
-            {},
-        )
-        for attachment, content in documents
+        attach(registry, repository, image.image, attachment) for attachment in attachments
     )
-    for tag in tags:
-        registry.put_manifest(repository, tag, encoded, image.image.media_type)
-        _read_back(registry, repository, tag, image.image)
+    tag_image(registry, repository, image, tags)
     return Pushed(image.image, moved, attached)
 
 
-def attachment(text: str) -> Attachment:
+def tag_image(registry: Registry, repository: str, image: Layout, tags: Sequence[str]) -> None:
+    """Gives an image that the repository has its tags.
+
+    Raises:
+        ImageError: the registry refuses, or does not give the image back.
+    """
+    encoded = image.blob(image.image.digest).read_bytes()
+    for tag in tags:
+        registry.put_manifest(repository, tag, encoded, image.image.media_type)
+        _read_back(registry, repository, tag, image.image)
+
+
+def attachment(text: str) -> Artifact:
     """Reads `FILE:ARTIFACT_TYPE[:MEDIA_TYPE]`; the file's format is the artifact's type if it is not said.
 
     Raises:
-        ImageError: it is something else.
+        ImageError: it is something else, or the file cannot be read.
     """
     matched = _ATTACHMENT.fullmatch(text)
     if not matched:
         raise ImageError(f"{text!r} is not FILE:ARTIFACT_TYPE[:MEDIA_TYPE]")
     artifact_type = matched["artifact"]
-    return Attachment(
-        paths.given(matched["file"]), artifact_type, matched["media"] or artifact_type
-    )
+    path = paths.given(matched["file"])
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    return Artifact(artifact_type, matched["media"] or artifact_type, content)
 
 
 def _check_sizes(image: Layout) -> None:
@@ -143,13 +138,6 @@ def _check_sizes(image: Layout) -> None:
             raise ImageError(f"{image.path}: {descriptor.digest} is missing")
         if path.stat().st_size != descriptor.size:
             raise ImageError(f"{image.path}: {descriptor.digest} has other content")
-
-
-def _read(attachment: Attachment) -> bytes:
-    try:
-        return attachment.path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{attachment.path}: {error.strerror}") from error
 
 
 def _read_back(registry: Registry, repository: str, reference: str, image: Descriptor) -> None:
@@ -168,8 +156,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="push", description="Pushes an image to a registry.")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command that pushes asks for."""
     parser.add_argument("--layout", required=True, type=paths.given, help="the image layout")
     parser.add_argument("--repository", required=True, metavar="HOST[:PORT]/REPOSITORY")
     parser.add_argument("--tag", action="append", default=[], help="may be given again")
@@ -184,19 +172,40 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--chunk-bytes", type=_positive, help="the most that one request carries")
     parser.add_argument("--attempts", type=int, default=5, help="of each request (default: 5)")
     parser.add_argument("--json", action="store_true", help="the last line is a JSON object")
-    return parser.parse_args(argv)
+
+
+def connect(given: argparse.Namespace, target: Reference) -> Registry:
+    """The registry of a command line."""
+    retries = Retries(attempts=given.attempts)
+    return Registry(target.host, actions="pull,push", plain_http=given.plain_http, retries=retries)
+
+
+def say(given: argparse.Namespace, target: Reference, pushed: Pushed) -> None:
+    """Prints the last line."""
+    name = f"{target.name}@{pushed.image.digest}"
+    if given.json:
+        line = {
+            "image": name,
+            "digest": pushed.image.digest,
+            "tags": given.tag,
+            "blobs_moved": len(pushed.moved),
+            "bytes_moved": pushed.bytes_moved,
+            "attached": [descriptor.digest for descriptor in pushed.attached],
+        }
+        print(json.dumps(line, sort_keys=True))
+    else:
+        print(f"pushed {name} {len(pushed.moved)} blobs, {pushed.bytes_moved} bytes moved")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    given = _arguments(argv)
+    parser = argparse.ArgumentParser(prog="push", description="Pushes an image to a registry.")
+    arguments(parser)
+    given = parser.parse_args(argv)
     target = references.parse_repository(given.repository)
     tags = [references.check_tag(tag) for tag in given.tag]
     attachments = [attachment(text) for text in given.attach]
-    retries = Retries(attempts=given.attempts)
-    with Registry(
-        target.host, actions="pull,push", plain_http=given.plain_http, retries=retries
-    ) as registry:
+    with connect(given, target) as registry:
         pushed = push(
             registry,
             target.repository,
@@ -205,21 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             attachments=attachments,
             chunk_bytes=given.chunk_bytes,
         )
-    if given.json:
-        line = {
-            "image": f"{target.name}@{pushed.image.digest}",
-            "digest": pushed.image.digest,
-            "tags": tags,
-            "blobs_moved": len(pushed.moved),
-            "bytes_moved": pushed.bytes_moved,
-            "attached": [descriptor.digest for descriptor in pushed.attached],
-        }
-        print(json.dumps(line, sort_keys=True))
-    else:
-        print(
-            f"pushed {target.name}@{pushed.image.digest}"
-            f" {len(pushed.moved)} blobs, {pushed.bytes_moved} bytes moved"
-        )
+    say(given, target, pushed)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ keeps no list of referrers gets one as an image index under the tag `sha256-<dig
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tools.oci import layout
@@ -18,53 +19,58 @@ from tools.oci.uploads import Source, upload
 _NOTHING = b"{}"  # the content of the empty descriptor
 
 
-def attach(  # noqa: PLR0917 -- the parts of an artifact, in the order of its manifest
-    registry: Registry,
-    repository: str,
-    subject: Descriptor,
-    artifact_type: str,
-    content: bytes,
-    media_type: str,
-    annotations: Mapping[str, str],
-) -> Descriptor:
-    """Attaches a document, such as a bill of materials or a signature, to an image.
+@dataclass(frozen=True)
+class Artifact:
+    """A document to attach to an image, such as a bill of materials or a signature.
 
-    The artifact is a function of the arguments alone, so attaching twice changes nothing.
+    Attributes:
+        artifact_type: what it is, a media type.
+        media_type: its format.
+        annotations: of its descriptor, where signatures are looked for, and of its manifest, which lists show.
+    """
+
+    artifact_type: str
+    media_type: str
+    content: bytes
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def attach(
+    registry: Registry, repository: str, subject: Descriptor, artifact: Artifact
+) -> Descriptor:
+    """Attaches a document to an image; doing it twice changes nothing.
 
     Args:
         registry: with the actions `pull,push`.
         subject: the image's manifest.
-        artifact_type: what the document is, a media type.
-        media_type: the format of `content`.
-        annotations: of the artifact's manifest.
     Returns:
         The artifact's manifest.
     """
-    document = layout.describe(media_type, content)
+    document = layout.describe(artifact.media_type, artifact.content, **artifact.annotations)
     empty = layout.describe(layout.EMPTY, _NOTHING)
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": layout.MANIFEST,
-        "artifactType": artifact_type,
+        "artifactType": artifact.artifact_type,
         "config": empty.to_json(),
         "layers": [document.to_json()],
         # The subject is what it is, wherever it was described.
         "subject": Descriptor(subject.media_type, subject.digest, subject.size).to_json(),
     }
-    if annotations:
-        manifest["annotations"] = dict(annotations)
-    for descriptor, blob in ((document, content), (empty, _NOTHING)):
+    if artifact.annotations:
+        manifest["annotations"] = dict(artifact.annotations)
+    for descriptor, blob in ((document, artifact.content), (empty, _NOTHING)):
         if not registry.has_blob(repository, descriptor.digest):
             upload(registry, repository, Source(descriptor, blob), lambda _: None)
     encoded = layout.canonical_json(manifest)
-    artifact = layout.describe(layout.MANIFEST, encoded)
-    listed = registry.put_manifest(repository, artifact.digest, encoded, layout.MANIFEST)
+    attached = layout.describe(layout.MANIFEST, encoded)
+    listed = registry.put_manifest(repository, attached.digest, encoded, layout.MANIFEST)
     if not listed:
-        entry = {**artifact.to_json(), "artifactType": artifact_type}
-        if annotations:
-            entry["annotations"] = dict(annotations)
+        entry = {**attached.to_json(), "artifactType": artifact.artifact_type}
+        if artifact.annotations:
+            entry["annotations"] = dict(artifact.annotations)
         _enter(registry, repository, subject.digest, entry)
-    return artifact
+    return attached
 
 
 def referrers(registry: Registry, repository: str, digest: str) -> list[dict[str, Any]]:

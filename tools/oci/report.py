@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from tools.oci import command
+from tools.oci import errors, paths
 from tools.oci import contents as contents_file
 from tools.oci.errors import ImageError
 from tools.oci.layout import Layout, canonical_json
@@ -56,11 +56,11 @@ def read_packages(path: pathlib.Path) -> Mapping[str, list[str]]:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="report", allow_abbrev=False)
-    parser.add_argument("--layout", required=True, type=pathlib.Path)
-    parser.add_argument("--contents", type=pathlib.Path, help="the image's contents file")
-    parser.add_argument("--packages", type=pathlib.Path, help="which files are which package's")
-    parser.add_argument("--against", type=pathlib.Path, metavar="OLD.json")
-    parser.add_argument("--html", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("--layout", required=True, type=paths.given)
+    parser.add_argument("--contents", type=paths.given, help="the image's contents file")
+    parser.add_argument("--packages", type=paths.given, help="which files are which package's")
+    parser.add_argument("--against", type=paths.given, metavar="OLD.json")
+    parser.add_argument("--html", type=paths.given, metavar="FILE")
     parser.add_argument(
         "--json",
         nargs="?",
@@ -106,11 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         print(markdown(sizes, changes, limits), end="")
         if options.json:
-            pathlib.Path(options.json).write_bytes(written)
+            paths.given(options.json).write_bytes(written)
     over = [limit.name for limit in limits if not limit.kept]
     if over and options.enforce:
         sys.exit(f"over budget: {', '.join(over)}")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    errors.run(main)
