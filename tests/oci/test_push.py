@@ -245,10 +245,11 @@ def test_a_token_that_ran_out_is_renewed_even_within_a_blob(
 ) -> None:
     server.users = Users("bearer", {"ann": PASSWORD})
     log_in(tmp_path, monkeypatch, server.host, username="ann", password=PASSWORD)
-    server.faults = [Fault(f"PATCH .*step={step}", expire=True) for step in (2, 4, 7)]
+    server.faults = [Fault(f"PATCH .*step={step}", expire=True) for step in (2, 7)]
     push_to(server, image, "v1", chunk_bytes=200_000)
     assert_whole(server, image, "v1")
-    assert server.count(r"GET /token\?") == 4
+    # Uploads run side by side: one renewal may serve two of them, or each may ask for its own.
+    assert 2 <= server.count(r"GET /token\?") <= 5
     assert server.count("POST") == len(image.blobs), "an upload began anew"
 
 

@@ -7,7 +7,15 @@ load(":commands.bzl", _oci_load = "oci_load", _oci_push = "oci_push", _oci_repor
 load(":images.bzl", _oci_image = "oci_image")
 load(
     ":layers.bzl",
-    _oci_debian_layer = _oci_debian_layer
+    _oci_debian_layer = "oci_debian_layer",
+    _oci_interpreter = "oci_interpreter",
+    _oci_layer = "oci_layer",
+    _oci_python_packages = "oci_python_packages",
+    _oci_python_sources = "oci_python_sources",
+)
+load(":sbom.bzl", _oci_sbom = "oci_sbom")
+
+oci_debian_layer = _oci_debian_layer
 oci_image = _oci_image
 oci_interpreter = _oci_interpreter
 oci_layer = _oci_layer
