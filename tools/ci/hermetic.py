@@ -2,8 +2,8 @@
 
 The checkout is copied to two places and built twice: other output bases, other umask, time zone, locale, home and
 user environment, and the second time inside a network namespace with no way out. Then every output file (content,
-mode, link) and every action of the execution logs must agree. `--plant` turns on an action that writes the time: the
-proof must fail then.
+mode, link) and every action of the execution logs must agree. With each flag that `--control` names, which plants a
+fault, the builds must differ.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-_PLANT = "--//tests/system/hermetic:planted=time"
 _NOT_COPIED = {".git", "runs", "__pycache__", ".mypy_cache", ".ruff_cache"}
 
 # Bazel's own notes of when and where it ran, and what actions print. No action here reads them, and the execution logs
@@ -121,13 +120,16 @@ def _bazel(world: World, *arguments: str) -> None:
         sys.exit(f"{done.stdout}\nthe build in world {world.name} failed")
 
 
-def _build(world: World, targets: Sequence[str], flags: Sequence[str]) -> Evidence:
-    log = world.output_base.with_suffix(".execution-log.json")
-    print(f"building in world {world.name}", file=sys.stderr, flush=True)
+def _fetch(world: World, targets: Sequence[str]) -> None:
     # What is fetched is pinned by digest, and fetched as the user would; the proof is about what happens then.
     fetching = dataclasses.replace(world, environment=dict(os.environ), networkless=False)
-    _bazel(fetching, "build", "--nobuild", "--symlink_prefix=/", *flags, *targets)
+    _bazel(fetching, "build", "--nobuild", "--symlink_prefix=/", *targets)
     _bazel(fetching, "shutdown")
+
+
+def _build(world: World, targets: Sequence[str], flags: Sequence[str] = ()) -> Evidence:
+    log = world.output_base.with_suffix(".execution-log.json")
+    print(" ".join([f"building in world {world.name}", *flags]), file=sys.stderr, flush=True)
     _bazel(
         world,
         "build",
@@ -158,11 +160,15 @@ def _outputs(output_base: pathlib.Path, roots: dict[bytes, bytes]) -> Iterator[t
 def _describe(path: pathlib.Path, roots: dict[bytes, bytes]) -> str:
     if path.is_symlink():
         return f"link to {_without_roots(os.readlink(path).encode(), roots).decode()}"
-    content = path.read_bytes()
     # Bazel's lists of runfiles are absolute paths by their nature; all else is compared as it is.
     if path.name in ("MANIFEST",) or path.name.endswith(".runfiles_manifest"):
-        content = _without_roots(content, roots)
-    return f"{path.stat().st_mode & 0o777:o} sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = hashlib.sha256(_without_roots(path.read_bytes(), roots)).hexdigest()
+    else:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    # Files of arguments are Bazel's own, under the user's umask, and no action's output.
+    mode = "" if path.name.endswith(".params") else f"{path.stat().st_mode & 0o777:o} "
+    return f"{mode}sha256:{digest}"
 
 
 def _without_roots(content: bytes, roots: dict[bytes, bytes]) -> bytes:
@@ -204,12 +210,18 @@ def differences(one: Evidence, two: Evidence) -> list[str]:
     return found
 
 
-def _prove(folder: pathlib.Path, targets: Sequence[str], flags: Sequence[str]) -> int:
+def _prove(folder: pathlib.Path, targets: Sequence[str], controls: Sequence[str]) -> int:
     worlds = _worlds(folder)
+    alike = []
     try:
         for world in worlds:
             copy_checkout(world.checkout)
-        one, two = (_build(world, targets, flags) for world in worlds)
+            _fetch(world, targets)
+        one, two = (_build(world, targets) for world in worlds)
+        for control in controls:
+            planted = differences(*(_build(world, targets, control.split()) for world in worlds))
+            print(f"{control}: {len(planted)} differences, as there should be", file=sys.stderr)
+            alike += [control] * (not planted)
     finally:
         for world in worlds:
             if world.checkout.exists():
@@ -217,6 +229,7 @@ def _prove(folder: pathlib.Path, targets: Sequence[str], flags: Sequence[str]) -
     found = differences(one, two)
     if not one.outputs or not one.actions:
         found.append("nothing was compared: the targets have no outputs or no actions")
+    found += [f"the control failed: the builds agree with {control}" for control in alike]
     for line in found:
         print(line)
     places = "without a network" if worlds[1].networkless else "(this user may not cut the network)"
@@ -232,11 +245,17 @@ def main(arguments: Sequence[str]) -> int:
     """Returns 0 if both builds agree in everything."""
     parser = argparse.ArgumentParser(prog="tools/ci/hermetic.py", description=__doc__)
     parser.add_argument("targets", nargs="+")
-    parser.add_argument("--plant", action="store_true", help="add an action that writes the time")
+    parser.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        metavar="FLAGS",
+        help="plant a fault, as --control=--//tools/oci:plant=owner; may be given again",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="retort-hermetic-") as name:
         try:
-            return _prove(pathlib.Path(name), options.targets, [_PLANT] * options.plant)
+            return _prove(pathlib.Path(name), options.targets, options.control)
         finally:
             subprocess.run(["chmod", "-R", "u+w", name], check=False)
 
