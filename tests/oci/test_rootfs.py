@@ -133,9 +133,7 @@ def test_a_hard_link_is_the_file_it_names(tmp_path: pathlib.Path) -> None:
 def test_names_with_a_leading_dot_or_slash_are_the_same_path(tmp_path: pathlib.Path) -> None:
     plain = from_layout(_layout(tmp_path / "one", _layer([_directory("opt"), _file("opt/f")])))
     dotted = from_layout(
-        _layout(
-            tmp_path / "two", _layer([_directory("./"), _directory("./opt"), _file("./opt/f")])
-        )
+        _layout(tmp_path / "two", _layer([_directory("./"), _directory("./opt"), _file("./opt/f")]))
     )
     assert differences(plain, dotted) == []
 
@@ -168,9 +166,7 @@ def test_byte_code_that_shares_strings_otherwise_is_the_same(tmp_path: pathlib.P
     content = _byte_code("def f(a):\n    return a.some_name, a.some_name\n")
     code = content[:16] + marshal.dumps(marshal.loads(content[16:]), 2)
     assert code != content
-    assert (
-        differences(_compiled(tmp_path / "a", content), _compiled(tmp_path / "b", code)) == []
-    )
+    assert differences(_compiled(tmp_path / "a", content), _compiled(tmp_path / "b", code)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Copies the sources that a program of this repository needs into a site-packages: for the Dockerfile.
 
-    python3.11 -m tools.oci.install_app --program training --site-packages DIR
+python3.11 -m tools.oci.install_app --program training --site-packages DIR
 """
 
 import argparse

@@ -115,7 +115,9 @@ def main() -> None:
     root = pathlib.Path.cwd()
     if options.check:
         if found := stale(root):
-            raise ImageError(f"out of date: {', '.join(found)}: run python3 -m tools.oci.requirements")
+            raise ImageError(
+                f"out of date: {', '.join(found)}: run python3 -m tools.oci.requirements"
+            )
         return
     for path, text in lists(root).items():
         (root / path).write_text(text, encoding="utf-8")

@@ -128,9 +128,7 @@ def _remove(nodes: dict[str, Node], paths: list[str]) -> None:
         nodes.pop(path, None)
 
 
-def _node(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, nodes: Rootfs
-) -> Node | None:
+def _node(archive: tarfile.TarFile, member: tarfile.TarInfo, nodes: Rootfs) -> Node | None:
     """The node that a member makes; None for devices and their like."""
     mode = member.mode & 0o7777
     if member.issym():
