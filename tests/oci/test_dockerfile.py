@@ -1,7 +1,8 @@
 """What docker/Dockerfile builds is what the rules build; buildah builds it here, from a local Debian.
 
-Wants root, buildah, debootstrap and a network: see the tags. RETORT_BUILDER_ROOTFS names a Debian 12 with Python 3.11 and pip
-to take instead of a fresh one; RETORT_RULES_IMAGES a folder with the rules' layouts `training` and `inference`.
+Wants root, buildah, debootstrap and a network: see the tags. RETORT_BUILDER_ROOTFS names a Debian 12 with Python 3.11
+and pip to take instead of a fresh one; RETORT_RULES_IMAGES a folder with the rules' layouts `training_cpu` and
+`inference_cpu`.
 """
 
 import os
@@ -50,14 +51,14 @@ def _files(buildah: Buildah, image: str, under: str = PREFIX) -> Rootfs:
 
 
 def test_the_image_is_that_of_the_rules(buildah: Buildah, image: str) -> None:
-    rules = pathlib.Path(os.environ["RETORT_RULES_IMAGES"], image)
+    rules = pathlib.Path(os.environ["RETORT_RULES_IMAGES"], f"{image}_cpu")
     assert differences(from_layout(rules, PREFIX), _files(buildah, image)) == []
 
 
 def test_the_program_starts_as_nobody(buildah: Buildah, image: str) -> None:
     module = PROGRAMS[image].removeprefix("//python/").replace("/", ".").replace(":", ".")
     with buildah.mounted(image) as root:
-        command = ["chroot", "--userspec=65532:65532", root, f"/{PREFIX}/bin/python3"]
+        command = ["chroot", "--userspec=65532:65532", str(root), f"/{PREFIX}/bin/python3"]
         said = subprocess.run(
             [*command, "-m", module, "--help"], capture_output=True, text=True, check=True
         ).stdout
@@ -86,7 +87,9 @@ def test_the_configuration_is_that_of_the_rules(
 ) -> None:
     buildah.export(image, tmp_path / "layout")
     config = Layout.open(tmp_path / "layout").config["config"]
-    rules = Layout.open(pathlib.Path(os.environ["RETORT_RULES_IMAGES"], image)).config["config"]
+    rules = Layout.open(pathlib.Path(os.environ["RETORT_RULES_IMAGES"], f"{image}_cpu")).config[
+        "config"
+    ]
     assert config["User"] == rules["User"] == "65532:65532"
     assert config["Entrypoint"] == rules["Entrypoint"]
     assert set(config["Env"]) == set(rules["Env"])

@@ -1,8 +1,10 @@
 """Two images compared file by file."""
 
+import gzip
 import hashlib
 import importlib.util
 import io
+import lzma
 import marshal
 import os
 import pathlib
@@ -18,9 +20,9 @@ from tools.oci.rootfs import Node, differences, from_directory, from_layout
 Member = tuple[str, bytes, int, str]  # name, type, mode, content or link target
 
 
-def _layer(members: Iterable[Member], compression: str = "") -> bytes:
+def _layer(members: Iterable[Member], compression: str = "none") -> bytes:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=f"w:{compression}") as archive:
+    with tarfile.open(fileobj=stream, mode="w") as archive:
         for name, kind, mode, text in members:
             header = tarfile.TarInfo(name)
             header.type, header.mode = kind, mode
@@ -29,7 +31,7 @@ def _layer(members: Iterable[Member], compression: str = "") -> bytes:
             else:
                 header.linkname = text
             archive.addfile(header, io.BytesIO(text.encode()))
-    return stream.getvalue()
+    return COMPRESSIONS[compression](stream.getvalue())
 
 
 def _layout(path: pathlib.Path, *layers: bytes) -> pathlib.Path:
@@ -61,10 +63,15 @@ def _symlink(name: str, target: str) -> Member:
     return name, tarfile.SYMTYPE, 0o777, target
 
 
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "none": bytes,
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+}
 BASE = (_directory("opt"), _directory("opt/a"), _file("opt/a/f"), _symlink("opt/l", "a/f"))
 
 
-@pytest.mark.parametrize("compression", ["", "gz", "xz"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "xz"])
 def test_a_layout_and_a_directory_with_the_same_files_do_not_differ(
     tmp_path: pathlib.Path, compression: str
 ) -> None:

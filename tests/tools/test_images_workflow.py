@@ -1,4 +1,4 @@
-"""The workflow of images: what runs for a pull request cannot write, what scans cannot push, what pushes builds nothing.
+"""The workflow of images: a pull request cannot write, what scans cannot push, what pushes builds nothing.
 
 As in test_workflows.py, a rule is a function from the file to its findings, and altered copies break each.
 """

@@ -42,7 +42,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -
     return done.stdout
 
 
-def _tool(name: str, *arguments: object, environment: Mapping[str, str] | None = None) -> str:
+def _tool(name: object, *arguments: object, environment: Mapping[str, str] | None = None) -> str:
     return _run([sys.executable, "-m", f"tools.oci.{name}", *map(str, arguments)], environment)
 
 
@@ -78,7 +78,7 @@ def report(out: pathlib.Path, sizes: pathlib.Path, built: pathlib.Path) -> None:
                 "third_party/requirements/cpu.lock",
                 *CHECKOUT.glob("third_party/debian/*.lock"),
             ]
-            against = ["--against", size] if size.is_file() else []
+            against = [f"--against={size}"] if size.is_file() else []
             said = _tool(
                 *("report", "--layout", layout, "--contents", contents, *against),
                 *("--json", reports / f"{image}.json", "--html", reports / f"{image}.html"),
@@ -111,8 +111,8 @@ def _unpack(pack: pathlib.Path, folder: pathlib.Path) -> None:
 def scan(pack: pathlib.Path, out: pathlib.Path) -> None:
     """Runs the scanner's container on each image; it leaves `IMAGE.sarif`.
 
-    SCANNER_IMAGE names it by digest. SCANNER_COMMAND is its arguments; `{image}` in them becomes the path of the layout and
-    `{report}` that of the SARIF file.
+    SCANNER_IMAGE names it by digest. SCANNER_COMMAND is its arguments; `{image}` in them becomes the path of the layout
+    and `{report}` that of the SARIF file.
 
     Raises:
         ImageError: the scanner is not named by digest, failed, or left no SARIF.
@@ -153,8 +153,8 @@ def _check_sarif(path: pathlib.Path) -> None:
 def push(pack: pathlib.Path, tag: str) -> None:
     """Pushes each image of a pack with its SBOM and provenance, and tells the workflow the digests.
 
-    IMAGE_REPOSITORY is `HOST/NAME`; images go to `HOST/NAME/IMAGE`. REGISTRY_USER and REGISTRY_TOKEN are handed on in a file
-    that is gone when this ends.
+    IMAGE_REPOSITORY is `HOST/NAME`; images go to `HOST/NAME/IMAGE`. REGISTRY_USER and REGISTRY_TOKEN are handed on in a
+    file that is gone when this ends.
 
     Raises:
         ImageError: a setting is missing, the pack is damaged, or the push failed.

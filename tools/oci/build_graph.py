@@ -1,7 +1,8 @@
 """What a target of this repository is made of, read from the BUILD files without Bazel.
 
-Whoever builds by Dockerfile has no Bazel; the answer must be the same. So only what the BUILD files of `python/retort` use is
-understood, and anything else is an error. A BUILD file is read as Python, of which Starlark's BUILD dialect is a subset.
+Whoever builds by Dockerfile has no Bazel; the answer must be the same. So only what the BUILD files of `python/retort`
+use is understood, and anything else is an error. A BUILD file is read as Python, of which Starlark's BUILD dialect is a
+subset.
 """
 
 import ast
@@ -87,7 +88,7 @@ def _targets(folder: pathlib.Path) -> dict[str, Mapping[str, Any]]:
         for statement in tree.body
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
     ]
-    targets = {}
+    targets: dict[str, Mapping[str, Any]] = {}
     for call in calls:
         if isinstance(call.func, ast.Name) and call.func.id in _RULES:
             attributes = {

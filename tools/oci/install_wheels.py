@@ -2,10 +2,10 @@
 
     python3.11 -m tools.oci.install_wheels --requirements LIST --site-packages DIR
 
-pip fetches wheels and checks them against the list's hashes; what is published as source alone is built with the pinned build
-tools of the same list and a fixed clock. A wheel's files go where PEP 427 says, as the wheel has them: pip itself would add an
-INSTALLER and write each RECORD anew. Programs are left out (an image starts its own with `python -m`), and so are files that
-Bazel would read.
+pip fetches wheels and checks them against the list's hashes; what is published as source alone is built with the pinned
+build tools of the same list and a fixed clock. A wheel's files go where PEP 427 says, as the wheel has them: pip itself
+would add an INSTALLER and write each RECORD anew. Programs are left out (an image starts its own with `python -m`), and
+so are files that Bazel would read.
 """
 
 import argparse

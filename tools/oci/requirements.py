@@ -1,7 +1,7 @@
 """`python3 -m tools.oci.requirements [--check]`: which distributions each image takes from the locks.
 
-Writes `docker/IMAGE_ACCELERATOR.txt` for the Dockerfile: the closure of the image's program in the BUILD files and in the lock,
-with the lock's hashes. Run it in the root of the checkout.
+Writes `docker/IMAGE_ACCELERATOR.txt` for the Dockerfile: the closure of the image's program in the BUILD files and in
+the lock, with the lock's hashes. Run it in the root of the checkout.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The file system of an image as data, so that two images can be compared file by file.
 
-Read from a layout by applying its layers in memory (OCI Image Format Specification 1.1, layer.md: whiteouts too), or from a
-directory where an engine has it mounted or unpacked.
+Read from a layout by applying its layers in memory (OCI Image Format Specification 1.1, layer.md: whiteouts too), or
+from a directory where an engine has it mounted or unpacked.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from tools.oci.layout import Layout
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _PYC_HEADER = 16
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def from_directory(root: pathlib.Path, under: str = "") -> dict[str, Node]:
 
 
 def differences(one: Rootfs, two: Rootfs) -> list[str]:
-    """How two file systems differ in content, mode and link targets, a line each, by path; empty if they are the same.
+    """How two file systems differ in content, mode and link targets, a line each, by path; empty if they do not.
 
-    Byte code is the same if it is of the same source and does the same: how the marshalled form shares equal strings depends
-    on what the process compiled before, and says nothing.
+    Byte code is the same if it is of the same source and does the same: how the marshalled form shares equal strings
+    depends on what the process compiled before, and says nothing.
     """
     found = []
     for path in sorted(one.keys() | two.keys()):
@@ -143,7 +144,10 @@ def _node(archive: tarfile.TarFile, member: tarfile.TarInfo, nodes: Rootfs) -> N
 
 def _content(path: str, file: IO[bytes]) -> str:
     if not path.endswith(".pyc"):
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(_BLOCK):
+            digest.update(block)
+        return digest.hexdigest()
     return hashlib.sha256(b"".join(_canonical_byte_code(file.read()))).hexdigest()
 
 
