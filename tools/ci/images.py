@@ -42,7 +42,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -
     return done.stdout
 
 
-def _tool(name: object, *arguments: object, environment: Mapping[str, str] | None = None) -> str:
+def _tool(name: str, *arguments: object, environment: Mapping[str, str] | None = None) -> str:
     return _run([sys.executable, "-m", f"tools.oci.{name}", *map(str, arguments)], environment)
 
 
@@ -80,13 +80,15 @@ def report(out: pathlib.Path, sizes: pathlib.Path, built: pathlib.Path) -> None:
             ]
             against = [f"--against={size}"] if size.is_file() else []
             said = _tool(
-                *("report", "--layout", layout, "--contents", contents, *against),
+                "report",
+                *("--layout", layout, "--contents", contents, *against),
                 *("--json", reports / f"{image}.json", "--html", reports / f"{image}.html"),
             )
             shutil.copyfile(reports / f"{image}.json", size)
             _tool("sbom", "--contents", contents, "--digest-file", digest, "--out", sbom)
             _tool(
-                *("provenance", "--layout", layout, "--target", f"//docker:{image}"),
+                "provenance",
+                *("--layout", layout, "--target", f"//docker:{image}"),
                 *("--locks", *locks, "--require-clean", "--out", provenance),
             )
             summary.append(said)
@@ -173,7 +175,8 @@ def push(pack: pathlib.Path, tag: str) -> None:
             attached = [f"{folder / image / file}:{kind}" for file, kind in _ATTACHED.items()]
             print(
                 _tool(
-                    *("push", "--layout", folder / image / "layout"),
+                    "push",
+                    *("--layout", folder / image / "layout"),
                     *("--repository", f"{repository}/{image}", "--tag", tag),
                     *(f"--attach={one}" for one in attached),
                     environment=environment | {"DOCKER_CONFIG": name},
