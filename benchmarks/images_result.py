@@ -64,7 +64,13 @@ def cold(times: Times) -> Section:
 
 def layers(images: Mapping[str, Image]) -> Section:
     """Size and time of every layer."""
-    text = ["## Layers", "Not compressed. Seconds are those of the action that wrote the layer."]
+    text = [
+        "## Layers",
+        (
+            "As each side moves them by default: the rules not compressed, buildah by gzip. Seconds are those of the "
+            "action that wrote the layer."
+        ),
+    ]
     for side, image in images.items():
         rows = [
             (

@@ -163,7 +163,7 @@ class Dockerfile:
         self.buildah.forget_layers(["builder"])
 
     def built(self) -> Image:
-        """The image of the last build, its layers not compressed."""
+        """The image of the last build, its layers as buildah pushes them: by gzip."""
         layout = self.scratch / "exported"
         shutil.rmtree(layout, ignore_errors=True)
         self.buildah.export(self.image, layout)

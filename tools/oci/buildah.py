@@ -132,8 +132,8 @@ class Buildah:
             self._buildah("rm", container)
 
     def export(self, name: str, layout: pathlib.Path) -> None:
-        """Writes an image as a layout with uncompressed layers."""
-        self._buildah("push", "--disable-compression", f"localhost/{name}", f"oci:{layout}")
+        """Writes an image as a layout; buildah compresses its layers by gzip."""
+        self._buildah("push", f"localhost/{name}", f"oci:{layout}")
 
     def _buildah(self, *arguments: str, may_fail: bool = False) -> str:
         storage = [f"--root={self.storage / 'root'}", f"--runroot={self.storage / 'run'}"]
