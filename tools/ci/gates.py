@@ -49,7 +49,7 @@ GATES = (
     ),
     Gate(
         "quality",
-        "black, ruff, mypy --strict, buildifier, actionlint, zizmor",
+        "black, ruff, mypy --strict, buildifier, actionlint, zizmor, hadolint",
         6,
         (("./tools/bazel", "run", "//tools/quality:check"),),
     ),
