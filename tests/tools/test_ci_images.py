@@ -162,3 +162,13 @@ def test_a_push_without_settings_is_refused_and_says_which(
     done = _run(tmp_path, "push", "--images", pack, "--tag", "a")
     assert done.returncode == 2
     assert done.stderr.startswith("error: IMAGE_REPOSITORY is not set")
+
+
+def test_a_pack_cannot_write_outside(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "evil").write_text("evil")
+    pack = tmp_path / "pack.tar"
+    with tarfile.open(pack, "w") as archive:
+        archive.add(tmp_path / "evil", "../../evil-written")
+    done = _scan(tmp_path, pack)
+    assert done.returncode == 2
+    assert "would be written outside" in done.stderr

@@ -104,7 +104,17 @@ def report(out: pathlib.Path, sizes: pathlib.Path, built: pathlib.Path) -> None:
 
 def _unpack(pack: pathlib.Path, folder: pathlib.Path) -> None:
     with tarfile.open(pack) as archive:
-        archive.extractall(folder, filter="data")
+        for member in archive:
+            path = pathlib.PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ImageError(
+                    f"{pack.name}: the member {member.name!r} would be written outside"
+                )
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                with (folder / path).open("xb") as file:
+                    shutil.copyfileobj(content, file)
     for image in IMAGES:
         if found := Layout.open(folder / image / "layout").problems():
             raise ImageError(f"{image}: {'; '.join(found)}")
