@@ -39,7 +39,7 @@ def document(
     rows = [
         (one.what, one.measured, one.target, "yes" if one.reached else "**no**") for one in targets
     ]
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in libraries]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return (
         "\n\n".join(
@@ -47,7 +47,7 @@ def document(
                 f"# {title}",
                 f"`{command}` on {len(os.sched_getaffinity(0))} cores ({_processor()}), "
                 f"{memory:.0f} GB of memory, Linux {platform.release()}. "
-                f"Python {platform.python_version()}, {versions}.",
+                f"{', '.join([f'Python {platform.python_version()}', *versions])}.",
                 table(("what", "measured", "target", "reached"), rows, "llll"),
                 *(section.text for section in sections),
             ]

@@ -70,6 +70,11 @@ def _checks() -> tuple[Check, ...]:
             lambda path: path.startswith(".github/"),
             (_program("zizmor"), "--offline", "--persona=pedantic", "--no-progress", "--quiet"),
         ),
+        Check(
+            "hadolint",
+            lambda path: path.endswith("Dockerfile"),
+            (_program("hadolint"), "--no-color", "--failure-threshold=style"),
+        ),
     )
 
 

@@ -1,0 +1,113 @@
+"""What docker/Dockerfile builds is what the rules build; buildah builds it here, from a local Debian.
+
+Wants root, buildah, debootstrap and a network: see the tags. RETORT_BUILDER_ROOTFS names a Debian 12 with Python 3.11
+and pip to take instead of a fresh one; RETORT_RULES_IMAGES a folder with the rules' layouts `training_cpu` and
+`inference_cpu`.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tools.oci.buildah import Buildah, PipAccess, bootstrap
+from tools.oci.layout import Layout
+from tools.oci.requirements import PROGRAMS
+from tools.oci.rootfs import Rootfs, differences, from_directory, from_layout
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PREFIX = "opt/retort"
+SITE_PACKAGES = f"{PREFIX}/lib/python3.11/site-packages"
+CODE_CHANGE_BYTES = 5_000_000
+ARGUMENTS = {"BUILDER": "localhost/builder", "BASE": "localhost/builder", "REVISION": "abc"}
+
+
+@pytest.fixture(scope="module")
+def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    """With an image `builder`, and the image of each program built."""
+    folder = tmp_path_factory.mktemp("buildah")
+    rootfs = pathlib.Path(os.environ.get("RETORT_BUILDER_ROOTFS", folder / "rootfs"))
+    if not rootfs.is_dir():
+        bootstrap(rootfs)
+    made = Buildah(folder / "storage", PipAccess.of_this_machine())
+    made.import_rootfs(rootfs, "builder")
+    for image in PROGRAMS:
+        made.build(ROOT, image, ARGUMENTS)
+    yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=PROGRAMS)
+def image(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def _files(buildah: Buildah, image: str, under: str = PREFIX) -> Rootfs:
+    with buildah.mounted(image) as root:
+        return from_directory(root, under)
+
+
+def test_the_image_is_that_of_the_rules(buildah: Buildah, image: str) -> None:
+    rules = pathlib.Path(os.environ["RETORT_RULES_IMAGES"], f"{image}_cpu")
+    assert differences(from_layout(rules, PREFIX), _files(buildah, image)) == []
+
+
+def test_the_program_starts_as_nobody(buildah: Buildah, image: str) -> None:
+    module = PROGRAMS[image].removeprefix("//python/").replace("/", ".").replace(":", ".")
+    with buildah.mounted(image) as root:
+        command = ["chroot", "--userspec=65532:65532", str(root), f"/{PREFIX}/bin/python3"]
+        said = subprocess.run(
+            [*command, "-m", module, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+    assert said.startswith("usage:")
+
+
+def test_neither_installers_nor_programs_are_in_it(buildah: Buildah, image: str) -> None:
+    files = _files(buildah, image)
+    assert f"{SITE_PACKAGES}/torch/__init__.py" in files
+    assert f"{SITE_PACKAGES}/pip/__init__.py" not in files
+    assert [path for path in files if path.startswith(f"{PREFIX}/bin/")] == [
+        f"{PREFIX}/bin/python3"
+    ]
+    by_pip = re.compile(rf"{SITE_PACKAGES}/[^/]+/(INSTALLER|REQUESTED|direct_url\.json)")
+    assert not any(by_pip.fullmatch(path) for path in files)
+
+
+def test_every_directory_is_open_to_its_user(buildah: Buildah, image: str) -> None:
+    modes = {node.mode for node in _files(buildah, image).values() if node.kind == "directory"}
+    assert modes == {0o755}
+
+
+def test_the_configuration_is_that_of_the_rules(
+    buildah: Buildah, image: str, tmp_path: pathlib.Path
+) -> None:
+    buildah.export(image, tmp_path / "layout")
+    config = Layout.open(tmp_path / "layout").config["config"]
+    rules = Layout.open(pathlib.Path(os.environ["RETORT_RULES_IMAGES"], f"{image}_cpu")).config[
+        "config"
+    ]
+    assert config["User"] == rules["User"] == "65532:65532"
+    assert config["Entrypoint"] == rules["Entrypoint"]
+    assert set(config["Env"]) == set(rules["Env"])
+    assert config["Labels"]["org.opencontainers.image.revision"] == "abc"
+
+
+def test_a_change_of_our_code_leaves_the_packages_alone(
+    buildah: Buildah, tmp_path: pathlib.Path
+) -> None:
+    ignored = shutil.ignore_patterns(".git", "bazel-*", "runs")
+    shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored)
+    changed = tmp_path / "checkout/python/retort/serve/body.py"
+    changed.write_text(changed.read_text() + "\n# one more line\n")
+    buildah.build(tmp_path / "checkout", "inference", ARGUMENTS, name="changed")
+    blobs = {}
+    for name in ("inference", "changed"):
+        buildah.export(name, tmp_path / name)
+        layout = Layout.open(tmp_path / name)
+        blobs[name] = {blob.digest: blob.size for blob in layout.blobs}
+    moved = [size for digest, size in blobs["changed"].items() if digest not in blobs["inference"]]
+    assert 0 < sum(moved) < CODE_CHANGE_BYTES

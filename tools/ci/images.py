@@ -1,0 +1,230 @@
+"""What the workflow of images does beside its gate: `python3 tools/ci/images.py report|scan|push --help`.
+
+`report` packs what the gate built, `scan` and `push` read that pack in jobs of their own. Only the standard library of
+Python 3.11 is used here.
+"""
+
+import argparse
+import base64
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT))
+
+from tools.oci import errors  # noqa: E402
+from tools.oci.errors import ImageError  # noqa: E402
+from tools.oci.layout import Layout  # noqa: E402
+
+IMAGES = ("training", "inference")
+_PINNED = re.compile(r"[a-z0-9][a-z0-9.:/_-]*@sha256:[0-9a-f]{64}")
+_ATTACHED = {
+    "sbom.json": "application/vnd.cyclonedx+json",
+    "provenance.json": "application/vnd.in-toto+json",
+}
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise ImageError(f"{shlex.join(command)} ended with {done.returncode}")
+    return done.stdout
+
+
+def _tool(name: str, *arguments: object, environment: Mapping[str, str] | None = None) -> str:
+    return _run([sys.executable, "-m", f"tools.oci.{name}", *map(str, arguments)], environment)
+
+
+def _setting(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise ImageError(f"{name} is not set: it is a variable of the repository's settings")
+    return value
+
+
+def report(out: pathlib.Path, sizes: pathlib.Path, built: pathlib.Path) -> None:
+    """Describes and packs the built images.
+
+    Args:
+        out: gets `reports/` and `images.tar` with a folder for each image: layout, SBOM and provenance.
+        sizes: those of an earlier build, if there are any; they are compared, and replaced by this build's.
+        built: where `IMAGE_cpu`, its `.digest` and `.contents.json` are.
+    Raises:
+        ImageError: an image is not there, or a tool failed.
+    """
+    reports = out / "reports"
+    reports.mkdir(parents=True, exist_ok=True)
+    sizes.mkdir(parents=True, exist_ok=True)
+    summary = []
+    with tarfile.open(out / "images.tar", "w", dereference=True) as pack:
+        for image in IMAGES:
+            layout = built / f"{image}_cpu"
+            contents = built / f"{image}_cpu.contents.json"
+            digest = built / f"{image}_cpu.digest"
+            size, sbom = sizes / f"{image}.json", reports / f"{image}.sbom.json"
+            provenance = reports / f"{image}.provenance.json"
+            locks = [
+                "third_party/requirements/cpu.lock",
+                *CHECKOUT.glob("third_party/debian/*.lock"),
+            ]
+            against = [f"--against={size}"] if size.is_file() else []
+            said = _tool(
+                "report",
+                *("--layout", layout, "--contents", contents, *against),
+                *("--json", reports / f"{image}.json", "--html", reports / f"{image}.html"),
+            )
+            shutil.copyfile(reports / f"{image}.json", size)
+            _tool("sbom", "--contents", contents, "--digest-file", digest, "--out", sbom)
+            _tool(
+                "provenance",
+                *("--layout", layout, "--target", f"//docker:{image}"),
+                *("--locks", *locks, "--require-clean", "--out", provenance),
+            )
+            summary.append(said)
+            pack.add(layout, f"{image}/layout")
+            pack.add(sbom, f"{image}/sbom.json")
+            pack.add(provenance, f"{image}/provenance.json")
+    text = "\n".join(summary)
+    print(text)
+    if "GITHUB_STEP_SUMMARY" in os.environ:
+        with pathlib.Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _unpack(pack: pathlib.Path, folder: pathlib.Path) -> None:
+    with tarfile.open(pack) as archive:
+        for member in archive:
+            path = pathlib.PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ImageError(
+                    f"{pack.name}: the member {member.name!r} would be written outside"
+                )
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                with (folder / path).open("xb") as file:
+                    shutil.copyfileobj(content, file)
+    for image in IMAGES:
+        if found := Layout.open(folder / image / "layout").problems():
+            raise ImageError(f"{image}: {'; '.join(found)}")
+
+
+def scan(pack: pathlib.Path, out: pathlib.Path) -> None:
+    """Runs the scanner's container on each image; it leaves `IMAGE.sarif`.
+
+    SCANNER_IMAGE names it by digest. SCANNER_COMMAND is its arguments; `{image}` in them becomes the path of the layout
+    and `{report}` that of the SARIF file.
+
+    Raises:
+        ImageError: the scanner is not named by digest, failed, or left no SARIF.
+    """
+    scanner, command = _setting("SCANNER_IMAGE"), shlex.split(_setting("SCANNER_COMMAND"))
+    if not _PINNED.fullmatch(scanner):
+        raise ImageError(f"SCANNER_IMAGE is {scanner!r}; it must be pinned: NAME@sha256:…")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        _unpack(pack, pathlib.Path(name))
+        for image in IMAGES:
+            places = {"{image}": f"/images/{image}/layout", "{report}": f"/reports/{image}.sarif"}
+            words = []
+            for word in command:
+                for mark, place in places.items():
+                    word = word.replace(mark, place)  # noqa: PLW2901
+                words.append(word)
+            _run(
+                [
+                    *("docker", "run", "--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
+                    *("--security-opt=no-new-privileges", f"--user={os.getuid()}:{os.getgid()}"),
+                    *(f"--volume={name}:/images:ro", f"--volume={out.resolve()}:/reports"),
+                    *(scanner, *words),
+                ]
+            )
+            _check_sarif(out / f"{image}.sarif")
+
+
+def _check_sarif(path: pathlib.Path) -> None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the scanner left no SARIF: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("runs"), list):
+        raise ImageError(f"{path.name} is not SARIF: it has no runs")
+
+
+def push(pack: pathlib.Path, tag: str) -> None:
+    """Pushes each image of a pack with its SBOM and provenance, and tells the workflow the digests.
+
+    IMAGE_REPOSITORY is `HOST/NAME`; images go to `HOST/NAME/IMAGE`. REGISTRY_USER and REGISTRY_TOKEN are handed on in a
+    file that is gone when this ends.
+
+    Raises:
+        ImageError: a setting is missing, the pack is damaged, or the push failed.
+    """
+    repository = _setting("IMAGE_REPOSITORY")
+    user, token = _setting("REGISTRY_USER"), _setting("REGISTRY_TOKEN")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        _unpack(pack, folder)
+        auth = base64.b64encode(f"{user}:{token}".encode()).decode()
+        config = {"auths": {repository.partition("/")[0]: {"auth": auth}}}
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        (folder / "config.json").chmod(0o600)
+        environment = {key: value for key, value in os.environ.items() if key != "REGISTRY_TOKEN"}
+        for image in IMAGES:
+            attached = [f"{folder / image / file}:{kind}" for file, kind in _ATTACHED.items()]
+            print(
+                _tool(
+                    "push",
+                    *("--layout", folder / image / "layout"),
+                    *("--repository", f"{repository}/{image}", "--tag", tag),
+                    *(f"--attach={one}" for one in attached),
+                    environment=environment | {"DOCKER_CONFIG": name},
+                ),
+                end="",
+            )
+            if "GITHUB_OUTPUT" in os.environ:
+                digest = Layout.open(folder / image / "layout").image.digest
+                with pathlib.Path(os.environ["GITHUB_OUTPUT"]).open("a") as file:
+                    file.write(f"{image}={digest}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one step.
+
+    Raises:
+        ImageError: it cannot be done.
+    """
+    parser = argparse.ArgumentParser(prog="tools/ci/images.py", description=__doc__)
+    steps = parser.add_subparsers(dest="step", required=True)
+    reporting = steps.add_parser("report")
+    reporting.add_argument("--out", required=True, type=pathlib.Path)
+    reporting.add_argument("--sizes", required=True, type=pathlib.Path)
+    reporting.add_argument("--built", type=pathlib.Path, default=CHECKOUT / "bazel-bin/docker")
+    scanning = steps.add_parser("scan")
+    scanning.add_argument("--images", required=True, type=pathlib.Path)
+    scanning.add_argument("--out", required=True, type=pathlib.Path)
+    pushing = steps.add_parser("push")
+    pushing.add_argument("--images", required=True, type=pathlib.Path)
+    pushing.add_argument("--tag", required=True)
+    options = parser.parse_args(arguments)
+    if options.step == "report":
+        report(options.out.resolve(), options.sizes.resolve(), options.built)
+    elif options.step == "scan":
+        scan(options.images, options.out)
+    else:
+        push(options.images, options.tag)
+
+
+if __name__ == "__main__":
+    errors.run(main)

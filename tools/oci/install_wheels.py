@@ -1,0 +1,145 @@
+"""Installs pinned distributions into a site-packages as the rules' images have it: for the Dockerfile.
+
+    python3.11 -m tools.oci.install_wheels --requirements LIST --site-packages DIR
+
+pip fetches wheels and checks them against the list's hashes; what is published as source alone is built with the pinned
+build tools of the same list and a fixed clock. A wheel's files go where PEP 427 says, as the wheel has them: pip itself
+would add an INSTALLER and write each RECORD anew. Programs are left out (an image starts its own with `python -m`), and
+so are files that Bazel would read.
+"""
+
+import argparse
+import compileall
+import os
+import pathlib
+import py_compile
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+
+from tools.oci import errors
+from tools.oci.errors import ImageError
+from tools.oci.requirements import SOURCE_BUILDS, read_lock
+
+_BAZEL_FILES = frozenset(
+    {"BUILD", "BUILD.bazel", "MODULE.bazel", "REPO.bazel", "WORKSPACE", "WORKSPACE.bazel"}
+)
+_LEFT_OUT = re.compile(r"(^|/)__pycache__/|\.pyc$|^bin/")
+_EXECUTABLE = 0o100
+
+
+def destination(member: str) -> str | None:
+    """Where a wheel's member goes below site-packages, or None if it is left out.
+
+    Raises:
+        ImageError: it would go elsewhere.
+    """
+    head, _, rest = member.partition("/")
+    path = member
+    if head.endswith(".data"):
+        scheme, _, path = rest.partition("/")
+        if scheme not in ("purelib", "platlib"):
+            return None
+    parts = pathlib.PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts:
+        raise ImageError(f"the member {member!r} of a wheel would be written outside")
+    return None if _LEFT_OUT.search(path) or parts[-1] in _BAZEL_FILES else path
+
+
+def unpack(wheel: pathlib.Path, site_packages: pathlib.Path) -> None:
+    """Writes a wheel's files, 0755 if executable and 0644 if not.
+
+    Raises:
+        ImageError: two distributions have different content for one file, or a path leads outside.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            path = None if member.is_dir() else destination(member.filename)
+            if path is None:
+                continue
+            target = site_packages / path
+            content = archive.read(member)
+            if target.exists() and target.read_bytes() != content:
+                raise ImageError(f"{wheel.name} and another wheel differ in {path}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.chmod(0o755 if member.external_attr >> 16 & _EXECUTABLE else 0o644)
+
+
+def _pip(arguments: Sequence[str], requirements: str, folder: pathlib.Path) -> None:
+    listed = folder / "requirements.txt"
+    listed.write_text(requirements, encoding="utf-8")
+    # A build must not find a checkout around it, nor a clock, nor an order of sets by chance.
+    fixed = {
+        "DS_BUILD_OPS": "0",
+        "GIT_DIR": os.devnull,
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": str(folder / "build"),
+        "SOURCE_DATE_EPOCH": "315532800",
+        "TMPDIR": str(folder),
+    }
+    command = [
+        *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "wheel"),
+        *("--no-deps", "--require-hashes", "--no-build-isolation", "--only-binary=:all:"),
+        *(f"--wheel-dir={folder / 'wheels'}", f"--requirement={listed}", *arguments),
+    ]
+    done = subprocess.run(command, cwd=folder, env=os.environ | fixed, check=False)
+    if done.returncode:
+        raise ImageError("pip failed; what it said stands above. See `pip config list`")
+
+
+def fetch(requirements: str, folder: pathlib.Path) -> list[pathlib.Path]:
+    """The wheels of a list, those of build tools among them.
+
+    Args:
+        requirements: entries with hashes, as a lock has them.
+        folder: for the wheels and what they are built from.
+    Raises:
+        ImageError: pip failed, or a build tool is not in the list.
+    """
+    sources = sorted(read_lock(requirements).keys() & SOURCE_BUILDS.keys())
+    for needed in sorted({SOURCE_BUILDS[name] for name in sources}):
+        if needed not in read_lock(requirements):
+            raise ImageError(f"the list lacks {needed}, which {', '.join(sources)} is built with")
+        _pip([], read_lock(requirements)[needed].text, folder)
+    for tool in (folder / "wheels").glob("*.whl"):
+        unpack(tool, folder / "build")
+    _pip([f"--no-binary={name}" for name in sources], requirements, folder)
+    return sorted((folder / "wheels").glob("*.whl"))
+
+
+def add_byte_code(site_packages: pathlib.Path) -> None:
+    """Compiles every Python file with this interpreter, for use where it lies (PEP 552: by hash, unchecked).
+
+    A file that is not valid Python, such as a template, stays without.
+    """
+    compileall.compile_dir(
+        site_packages,
+        quiet=2,
+        workers=0,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def main() -> None:
+    """Fetches, unpacks and compiles.
+
+    Raises:
+        ImageError: what is asked for cannot be had.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requirements", required=True, type=pathlib.Path)
+    parser.add_argument("--site-packages", required=True, type=pathlib.Path)
+    options = parser.parse_args()
+    os.umask(0o022)
+    with tempfile.TemporaryDirectory(prefix="wheels-") as name:
+        for wheel in fetch(options.requirements.read_text(encoding="utf-8"), pathlib.Path(name)):
+            unpack(wheel, options.site_packages)
+    add_byte_code(options.site_packages)
+
+
+if __name__ == "__main__":
+    errors.run(main)
