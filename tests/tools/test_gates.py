@@ -24,6 +24,7 @@ def test_the_list_shows_every_gate_with_its_budget() -> None:
         "reproducibility",
         "quality",
         "build",
+        "images",
     ]
     as_json = json.loads(_gate("--list", "--json").stdout)
     assert [int(line.split()[1]) for line in listed] == [row["budget_minutes"] for row in as_json]

@@ -1,6 +1,7 @@
 """Rules for layers: files, Debian packages, Python packages, Python sources. All end in one canonical writer."""
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
+load("@rules_python//python:py_info.bzl", "PyInfo")
 load(":providers.bzl", "OciLayersInfo")
 
 SITE_PACKAGES = "opt/retort/lib/python3.11/site-packages"

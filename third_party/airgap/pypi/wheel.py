@@ -51,9 +51,10 @@ def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     wheels = folder / "wheels"
     environment = {}
     if options.build_path:
-        # A build must not find the checkout around it, nor a clock.
+        # A build must not find the checkout around it, nor a clock, nor chance.
         environment = {
             "GIT_DIR": os.devnull,
+            "PYTHONHASHSEED": "0",  # the order in which requirements are written
             "PYTHONPATH": os.pathsep.join(options.build_path),
             "SOURCE_DATE_EPOCH": "315532800",
             "TMPDIR": str(folder),
