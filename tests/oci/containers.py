@@ -40,7 +40,7 @@ class Container:
         command = []
         if os.getuid() == 0:
             command += ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-        command += ["bwrap", "--unshare-all", f"--uid", user, "--gid", group]
+        command += ["bwrap", "--unshare-all", "--uid", user, "--gid", group]
         command += ["--die-with-parent", "--clearenv", "--cap-drop", "ALL"]
         command += ["--share-net"] * network
         command += ["--ro-bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev"]

@@ -19,9 +19,11 @@ def _tar(members: dict[str, tuple[bytes, bytes | str, int]]) -> bytes:
             header.type, header.mode, header.mtime = kind, mode, 12345
             header.uname = "somebody"
             if isinstance(content, str):
-                header.linkname, content = content, b""
-            header.size = len(content)
-            archive.addfile(header, io.BytesIO(content))
+                header.linkname = content
+                archive.addfile(header)
+            else:
+                header.size = len(content)
+                archive.addfile(header, io.BytesIO(content))
     return stream.getvalue()
 
 
@@ -74,7 +76,7 @@ def test_a_package_is_unpacked_into_a_merged_usr(tmp_path: pathlib.Path) -> None
     assert found["usr/bin/hard"].mode == 0o755
     assert "usr/share/doc/one/copyright" in found
     assert not [path for path in found if "man" in path or "changelog" in path]
-    assert b"Package: one" in bytes(found["var/lib/dpkg/status.d/one"].content)  # type: ignore[arg-type]
+    assert b"Package: one" in bytes(found["var/lib/dpkg/status.d/one"].content)
     (package,) = tree.packages
     assert (package.name, package.version, package.source) == ("one", "1:2.0-3", "src")
 
@@ -96,10 +98,10 @@ def test_what_an_image_must_not_hold_is_refused(
 def test_what_is_no_package_is_refused(tmp_path: pathlib.Path) -> None:
     other = tmp_path / "other.deb"
     other.write_bytes(b"PK")
-    with pytest.raises(ImageError, match="other.deb is not a Debian package"):
+    with pytest.raises(ImageError, match=r"other\.deb is not a Debian package"):
         debian_files.packages([other])
     other.write_bytes(b"!<arch>\n")
-    with pytest.raises(ImageError, match="has no control.tar"):
+    with pytest.raises(ImageError, match=r"has no control\.tar"):
         debian_files.packages([other])
 
 
@@ -124,6 +126,8 @@ def test_without_certificates_there_is_no_root_file_system(tmp_path: pathlib.Pat
     deb = _deb(tmp_path, "one", {"./usr/bin/x": _file(b"")})
     with pytest.raises(ImageError, match="certificate authorities"):
         build_debian_layer.main(
-            ["--name=r", f"--tar={tmp_path / 't'}", f"--index={tmp_path / 'i'}"]
-            + [f"--deb={deb}", "--user=retort:65532"]
+            [
+                *("--name=r", f"--tar={tmp_path / 't'}", f"--index={tmp_path / 'i'}"),
+                *(f"--deb={deb}", "--user=retort:65532"),
+            ]
         )

@@ -1,8 +1,7 @@
 """What docker/Dockerfile builds is what the rules build; buildah builds it here, from a local Debian.
 
 Wants root, buildah, debootstrap and a network: see the tags. RETORT_BUILDER_ROOTFS names a Debian 12 with Python 3.11
-and pip to take instead of a fresh one; RETORT_RULES_IMAGES a folder with the rules' layouts `training_cpu` and
-`inference_cpu`.
+and pip to take instead of a fresh one.
 """
 
 import os
@@ -20,6 +19,7 @@ from tools.oci.requirements import PROGRAMS
 from tools.oci.rootfs import Rootfs, differences, from_directory, from_layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RULES = pathlib.Path(__file__).parents[2] / "docker"  # among the runfiles
 PREFIX = "opt/retort"
 SITE_PACKAGES = f"{PREFIX}/lib/python3.11/site-packages"
 CODE_CHANGE_BYTES = 5_000_000
@@ -52,8 +52,8 @@ def _files(buildah: Buildah, image: str, under: str = PREFIX) -> Rootfs:
 
 
 def test_the_image_is_that_of_the_rules(buildah: Buildah, image: str) -> None:
-    rules = pathlib.Path(os.environ["RETORT_RULES_IMAGES"], f"{image}_cpu")
-    assert differences(from_layout(rules, PREFIX), _files(buildah, image)) == []
+    rules = from_layout(RULES / f"{image}_cpu", PREFIX)
+    assert differences(rules, _files(buildah, image)) == []
 
 
 def test_the_program_starts_as_nobody(buildah: Buildah, image: str) -> None:
@@ -87,12 +87,12 @@ def test_the_configuration_is_that_of_the_rules(
 ) -> None:
     buildah.export(image, tmp_path / "layout")
     config = Layout.open(tmp_path / "layout").config["config"]
-    rules = Layout.open(pathlib.Path(os.environ["RETORT_RULES_IMAGES"], f"{image}_cpu")).config[
-        "config"
-    ]
-    assert config["User"] == rules["User"] == "65532:65532"
-    assert config["Entrypoint"] == rules["Entrypoint"]
+    rules = Layout.open(RULES / f"{image}_cpu").config["config"]
+    assert rules["User"] == "65532:65532"
+    for key in ("User", "Entrypoint", "Cmd", "WorkingDir"):
+        assert config[key] == rules[key]
     assert set(config["Env"]) == set(rules["Env"])
+    assert config.get("ExposedPorts") == rules.get("ExposedPorts")
     assert config["Labels"]["org.opencontainers.image.revision"] == "abc"
 
 

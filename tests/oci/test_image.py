@@ -47,8 +47,7 @@ def _build(folder: pathlib.Path, layers: list[Layer], **changes: object) -> Layo
         f"--digest={folder / 'digest'}",
         f"--contents={folder / 'contents.json'}",
     ]
-    for one in layers:
-        arguments.append(f"--layer={one.blob}\t{one.blob.with_suffix('.json')}\t")
+    arguments += [f"--layer={one.blob}\t{one.blob.with_suffix('.json')}\t" for one in layers]
     build_image.main(arguments)
     return Layout.open(out)
 
@@ -87,7 +86,7 @@ def test_a_damaged_blob_is_named(tmp_path: pathlib.Path) -> None:
 
 
 def test_what_is_no_layout_is_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ImageError, match="is not an image layout: index.json"):
+    with pytest.raises(ImageError, match=r"is not an image layout: index\.json"):
         Layout.open(tmp_path)
     (tmp_path / "index.json").write_text('{"manifests": []}')
     with pytest.raises(ImageError, match="holds 0 images"):

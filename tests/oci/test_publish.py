@@ -92,7 +92,9 @@ def test_without_a_key_nothing_is_signed(tmp_path: pathlib.Path, image: Layout) 
 
 
 def test_what_fails_leaves_tags_where_they_were(tmp_path: pathlib.Path, image: Layout) -> None:
-    with RegistryServer(faults=[Fault("PUT /v2/team/small/manifests/sha256-", status=403)]).serving() as server:
+    with RegistryServer(
+        faults=[Fault("PUT /v2/team/small/manifests/sha256-", status=403)]
+    ).serving() as server:
         with pytest.raises(ImageError):
             _publish(server, tmp_path, f"--key={tmp_path / 'key.pem'}")
         with Registry(server.host) as registry:

@@ -79,8 +79,9 @@ GATES = (
         15,
         (
             (
-                *("python3", "tools/ci/programs.py", "buildah", "bwrap=bubblewrap", "docker-registry"),
-                *("openssl", "podman", "setpriv=util-linux", "skopeo", "umoci"),
+                *("python3", "tools/ci/programs.py", "buildah", "bwrap=bubblewrap"),
+                *("debootstrap", "docker-registry", "openssl", "podman"),
+                *("setpriv=util-linux", "skopeo", "umoci"),
             ),
             ("python3", "tools/ci/hermetic.py", *_SMALL, *_FAULTS),
             ("python3", "tools/ci/hermetic.py", *_IMAGES),

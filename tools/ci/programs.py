@@ -25,7 +25,7 @@ def install(packages: Mapping[str, str]) -> int:
     names = sorted(set(packages.values()))
     if not names:
         return 0
-    if shutil.which("apt-get") is None or os.getuid() != 0 and shutil.which("sudo") is None:
+    if shutil.which("apt-get") is None or (os.getuid() != 0 and shutil.which("sudo") is None):
         print(f"install these first: {' '.join(names)}", file=sys.stderr)
         return 2
     print(f"installing {' '.join(names)}", file=sys.stderr, flush=True)

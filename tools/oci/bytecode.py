@@ -1,8 +1,8 @@
 """Byte code of an image's Python files, made by the very interpreter that will run them.
 
 The interpreter of the machine that builds may be another patch release, whose byte code differs. So the image's own is
-started, by its own loader and with its own libraries. Files are hash-based and unchecked (PEP 552): they hold no time, and
-an image's sources don't change below them.
+started, by its own loader and with its own libraries. Files are hash-based and unchecked (PEP 552): they hold no time,
+and an image's sources don't change below them.
 """
 
 import os

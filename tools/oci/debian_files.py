@@ -1,7 +1,7 @@
 """Debian packages as files of an image: no dpkg, no maintainer scripts.
 
-A .deb is an `ar` archive of `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)). What maintainer scripts would do
-and an image needs is done here: /lib and its kin are links into /usr, and certificates are one bundle.
+A .deb is an `ar` archive of `debian-binary`, `control.tar.*` and `data.tar.*` (deb(5)). What maintainer scripts would
+do and an image needs is done here: /lib and its kin are links into /usr, and certificates are one bundle.
 """
 
 import email.parser

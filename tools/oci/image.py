@@ -132,7 +132,7 @@ def configuration(settings: Mapping[str, Any], layers: Sequence[Layer]) -> bytes
         settings: `architecture`, `os`, `variant`, `entrypoint`, `cmd`, `env`, `user`, `workdir`, `labels`,
             `exposed_ports`, `volumes`, `stop_signal`; those that are empty are left out.
     """
-    run = {
+    run: dict[str, Any] = {
         "User": settings.get("user"),
         "ExposedPorts": {port: {} for port in settings.get("exposed_ports", [])},
         "Env": [f"{name}={value}" for name, value in sorted(settings.get("env", {}).items())],

@@ -1,8 +1,8 @@
 """Canonical layers: the same files give the same tar, whoever writes it, wherever and whenever.
 
 A layer follows the OCI Image Format Specification 1.1 (layer.md). What is canonical: members sorted by path, each
-directory once and before what is in it, numeric owner 0:0 without names, modes 0755 and 0644, every time 0, POSIX.1-2001
-(pax) headers where a plain one is too short, and no compression.
+directory once and before what is in it, numeric owner 0:0 without names, modes 0755 and 0644, every time 0, pax headers
+(POSIX.1-2001) where a plain one is too short, and no compression.
 """
 
 import hashlib
@@ -194,11 +194,10 @@ def write_layer(name: str, tree: Tree, tar: pathlib.Path, index: pathlib.Path) -
     with tar.open("wb") as file:
         stream = _Hashed(file)
         with tarfile.open(
-            fileobj=stream,  # type: ignore[arg-type]  # it has all that tarfile asks of a stream
+            fileobj=stream,
             mode="w|",
             bufsize=_BLOCK,
             format=tarfile.PAX_FORMAT,
-            copybufsize=_BLOCK,
         ) as archive:
             for entry in tree.entries:
                 before = archive.offset

@@ -1,8 +1,8 @@
 """`bazel run //docker:training.push`: an image to a registry, with all that is said about it.
 
-The image goes first, by its digest. Then its bill of materials and its provenance are attached and, with a key, they and
-the image are signed. Tags are last: whatever fails leaves them where they were. Without a key nothing is signed, and the
-provenance is a plain statement.
+The image goes first, by its digest. Then its bill of materials and its provenance are attached and, with a key,
+provenance and image are signed. Tags are last: whatever fails leaves them where they were. Without a key nothing is
+signed, and the provenance is a plain statement.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Python packages of a build as files of one site-packages.
 
-A build names its files by runfiles path, and says which directories Python imports from. A file goes where its path below its
-import root says. What lies beside an import root is for the build and stays there.
+A build names its files by runfiles path, and says which directories Python imports from. A file goes where its path
+below its import root says. What lies beside an import root is for the build and stays there.
 """
 
 import email.parser

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from tools.oci import errors, paths
 from tools.oci import contents as contents_file
+from tools.oci import errors, paths
 from tools.oci.errors import ImageError
 from tools.oci.layout import Layout, canonical_json
 from tools.oci.report_markdown import markdown

@@ -44,7 +44,12 @@ class ModuleFile:
     def known_repositories(self) -> set[str]:
         """The names by which this module's files know other repositories; the engine brings one."""
         used = {name for names in self.repositories.values() for name in names}
-        return {"bazel_tools"} | set(self.deps) | used | {rule.arguments["name"] for rule in self.rules}
+        return (
+            {"bazel_tools"}
+            | set(self.deps)
+            | used
+            | {rule.arguments["name"] for rule in self.rules}
+        )
 
     def tagged(self, extension: str, name: str) -> list[dict[str, Any]]:
         """The arguments of each `extension.name(...)`."""
