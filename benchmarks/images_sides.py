@@ -171,7 +171,7 @@ class Dockerfile:
 
     def stop(self) -> None:
         """Removes the storage."""
-        shutil.rmtree(self.buildah.storage, ignore_errors=True)
+        self.buildah.remove()
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

@@ -43,6 +43,11 @@ _FAULTS = (
     "--control=--//tools/oci:compression=gzip --//tools/oci:plant=gzip-header",
 )
 
+_OUTSIDE = "--strategy=TestRunner=local"
+# Where this machine's pip looks for packages, which its configuration or its environment says.
+_PIP_SETTINGS = ("CERT", "CONFIG_FILE", "EXTRA_INDEX_URL", "FIND_LINKS", "INDEX_URL")
+_PIP = ("--test_env=HOME", *(f"--test_env=PIP_{name}" for name in _PIP_SETTINGS))
+
 GATES = (
     Gate(
         "smoke",
@@ -87,7 +92,8 @@ GATES = (
             ("python3", "tools/ci/hermetic.py", *_IMAGES),
             ("./tools/bazel", "run", "//docker:golden", "--", "--check"),
             # They start images in namespaces of their own, which the sandbox around a test forbids.
-            ("./tools/bazel", "test", "--strategy=TestRunner=local", "//tests/oci:images"),
+            ("./tools/bazel", "test", _OUTSIDE, "//tests/oci:images"),
+            ("./tools/bazel", "test", _OUTSIDE, *_PIP, "//tests/oci:dockerfile_inference_test"),
         ),
     ),
 )

@@ -6,6 +6,7 @@ What pip may read (its settings, local indexes, certificates) is handed to the b
 import contextlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from tools.oci.errors import ImageError
 
 _PIP_KEYS = ("index-url", "extra-index-url", "find-links", "cert", "trusted-host", "timeout")
+_MOUNTS = pathlib.Path("/proc/self/mounts")
 _DEBIAN = "bookworm"
 
 
@@ -65,7 +67,8 @@ def bootstrap(folder: pathlib.Path) -> None:
     """
     packages = "ca-certificates,python3-pip"
     command = ["debootstrap", "--variant=minbase", f"--include={packages}", _DEBIAN, str(folder)]
-    _run(command, dict(os.environ))
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    _run(command, os.environ | {"PATH": path})
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,15 @@ class Buildah:
             yield pathlib.Path(self._buildah("mount", container))
         finally:
             self._buildah("rm", container)
+
+    def remove(self) -> None:
+        """Takes the storage away: containers that a failed build left, what is mounted below it, and all files."""
+        self._buildah("rm", "--all", may_fail=True)
+        mounts = [line.split()[1] for line in _MOUNTS.read_text().splitlines()]
+        for mount in sorted(mounts, reverse=True):
+            if pathlib.Path(mount).is_relative_to(self.storage.resolve()):
+                _run(["umount", mount], os.environ)
+        shutil.rmtree(self.storage)
 
     def export(self, name: str, layout: pathlib.Path) -> None:
         """Writes an image as a layout; buildah compresses its layers by gzip."""
