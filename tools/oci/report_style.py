@@ -31,7 +31,8 @@ td { border-top: 1px solid #eceef2; padding: 7px 10px 7px 0; vertical-align: mid
 td b { font-weight: 600; overflow-wrap: anywhere; }
 td.name code, td.name small { margin-left: 8px; }
 td.name i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 9px; }
-th.name { width: 29%; }
+td.name { white-space: nowrap; }
+th.name { width: 39%; }
 th.number { width: 92px; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 0; }
 .files th.name { width: 22%; }
