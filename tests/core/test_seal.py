@@ -4,15 +4,19 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retort.core.errors import SealError, StorageError
-from retort.core.seal import Sealed, sealing, verify
+from retort.core.digest import open_regular, sha256_file
+from retort.core.errors import SealError, StorageError, UserError
+from retort.core.seal import Sealed, remember, sealing, verify
 
 FILES = {"model.bin": bytes(range(256)), "labels.json": b"[]", "sub/notes.txt": b"x"}
 INPUTS = {"dataset": "sha256:" + "0" * 64}
@@ -286,3 +290,120 @@ def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
         write(tmp_path / "file" / "below")
     assert (tmp_path / "precious" / "file").read_text() == (tmp_path / "file").read_text() == "mine"
     assert write(tmp_path / "empty").kind == "thing"
+
+
+OTHER = "sha256:" + "5" * 64
+
+
+def test_another_seal_than_the_one_wanted_is_refused_naming_both(tmp_path: Path) -> None:
+    seal = write(tmp_path / "thing").seal
+    assert verify(tmp_path / "thing", seal=seal).seal == seal
+    with pytest.raises(SealError, match=f"thing: its seal is {seal}, and {OTHER} is wanted"):
+        verify(tmp_path / "thing", seal=OTHER)
+    file = tmp_path / "thing" / "manifest.json"
+    file.write_bytes(file.read_bytes().replace(b'"name":"a"', b'"name":"c"'))
+    assert verify(tmp_path / "thing").seal != seal
+    with pytest.raises(SealError, match=rf"and {seal} is wanted: .* manifest\.json was altered"):
+        verify(tmp_path / "thing", seal=seal)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5" * 64,
+        "sha256:" + "5" * 63,
+        "sha256:" + "5" * 65,
+        "sha256:" + "F" * 64,
+        "sha256:" + "٣" * 64,
+        "sha512:" + "5" * 64,
+        f" {OTHER}",
+        f"{OTHER}\n",
+        "\ud800",
+        "a" * 100_000,
+    ],
+)
+def test_what_is_no_seal_is_the_users_mistake(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "thing")
+    with pytest.raises(UserError, match=r"--seal .*: is not a seal; write sha256:") as caught:
+        verify(tmp_path / "thing", seal=text)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 2000
+
+
+def test_the_seal_remembered_beside_a_directory_is_compared(tmp_path: Path) -> None:
+    sealed = write(tmp_path / "thing")
+    remember(sealed)
+    assert (tmp_path / "thing.seal").read_text() == f"{sealed.seal}\n"
+    assert verify(tmp_path / "thing").seal == sealed.seal
+    file = tmp_path / "thing" / "manifest.json"
+    file.write_bytes(file.read_bytes().replace(b'"name":"a"', b'"name":"c"'))
+    with pytest.raises(SealError, match=rf"and {sealed.seal} was remembered in .*thing\.seal"):
+        verify(tmp_path / "thing")
+    now = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert verify(tmp_path / "thing", seal=f"sha256:{now}").kind == "thing"
+
+
+def test_a_damaged_memory_of_a_seal_is_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "thing")
+    for content in (b"", b"\xff\n", b"sha256:5", b"x" * 1_000_000):
+        (tmp_path / "thing.seal").write_bytes(content)
+        with pytest.raises(SealError, match=r"thing\.seal: is altered: it holds no seal"):
+            verify(tmp_path / "thing")
+
+
+def test_a_directory_that_is_sealed_anew_is_not_held_to_its_old_seal(tmp_path: Path) -> None:
+    remember(write(tmp_path / "thing"))
+    write(tmp_path / "thing", config="b")
+    assert os.listdir(tmp_path) == ["thing"]
+
+
+def _socket(path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as one:
+        # By a relative name, as those of sockets must be short.
+        one.bind(os.path.relpath(path))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, _socket])
+@pytest.mark.parametrize("name", ["manifest.json", "labels.json"])
+def test_what_is_no_file_keeps_no_reader_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sealed = write(tmp_path / "thing")
+    (tmp_path / "thing" / name).unlink()
+    make(tmp_path / "thing" / name)
+    reason = "is an empty directory" if (make, name[0]) == (os.mkdir, "l") else "not a regular file"
+    with pytest.raises(SealError, match=f"{name}: .*{reason}"):
+        verify(tmp_path / "thing")
+    with pytest.raises(SealError, match=name if name[0] == "l" else "is not part of"):
+        sealed.read(name)
+
+
+def test_a_pipe_that_takes_a_files_place_after_verification_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    os.mkfifo(file)
+    for read in (sha256_file, open_regular):
+        with pytest.raises(OSError, match="not a regular file"):
+            read(file)
+
+
+def test_paths_that_the_system_refuses_are_refused_in_one_line(tmp_path: Path) -> None:
+    for path in (tmp_path / ("a" * 300), tmp_path / ("a/" * 5000), Path("a\0b"), Path("x\ny")):
+        with pytest.raises(SealError) as caught:
+            verify(path)
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 2000
+
+
+def test_a_directory_as_deep_as_a_path_may_be_long_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "thing")
+    before, place = os.getcwd(), tmp_path / "thing"
+    try:
+        os.chdir(place)
+        for _ in range(3000):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(before)
+    with pytest.raises(SealError, match="cannot be read: File name too long"):
+        verify(place)
+    subprocess.run(["rm", "-rf", str(place / "d")], check=True)

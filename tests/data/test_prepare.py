@@ -142,6 +142,20 @@ def test_an_altered_shard_is_refused_by_name(recipe: Path, tmp_path: Path) -> No
         assert f"{shard}: is altered" in done.stderr
 
 
+def test_a_store_with_another_seal_than_the_one_named_is_refused(
+    recipe: Path, tmp_path: Path
+) -> None:
+    seal = _prepare(recipe, tmp_path / "store")
+    assert seal in _run("verify_store", tmp_path / "store", "--seal", seal).stdout
+    manifest = tmp_path / "store" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"held_out":0.2', b'"held_out":0.3'))
+    assert _run("verify_store", tmp_path / "store").returncode == 0
+    for wanted, message in ((seal, f"and {seal} is wanted"), ("latest", "is not a seal")):
+        done = _run("verify_store", tmp_path / "store", "--seal", wanted)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert done.stderr.startswith("error: ") and message in done.stderr
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

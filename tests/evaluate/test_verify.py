@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from retort.core.digest import sha256_bytes
-from retort.core.errors import DataError, SealError, VerificationError
+from retort.core.errors import DataError, SealError, UserError, VerificationError
 from retort.data.config import CorpusConfig
 from retort.data.preparing import prepare_store
 from retort.data.store import TokenStore
@@ -118,6 +118,29 @@ def test_the_process_ends_with_2_and_names_the_altered_file(copy: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {weights}: is altered: its SHA-256 is not the sealed one\n"
+
+
+def test_the_seal_that_is_named_must_be_the_checkpoints(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seal = load_checkpoint(made / "checkpoint").sealed.seal
+    assert main(arguments(made, "--seal", seal)) == 0
+    assert seal in capsys.readouterr().out
+    other = "sha256:" + "5" * 64
+    with pytest.raises(SealError, match=f"its seal is {seal}, and {other} is wanted"):
+        main(arguments(made, "--seal", other))
+    with pytest.raises(UserError, match=r"--seal latest: is not a seal; write sha256:"):
+        main(arguments(made, "--seal", "latest"))
+
+
+def test_a_changed_word_of_the_configuration_is_another_seal(copy: Path) -> None:
+    seal = load_checkpoint(copy / "checkpoint").sealed.seal
+    manifest = copy / "checkpoint" / "manifest.json"
+    content = manifest.read_bytes()
+    manifest.write_bytes(content.replace(b'"config":{}', b'"config":{"by":"me"}'))
+    assert main(arguments(copy)) == 0
+    with pytest.raises(SealError, match=rf"and {seal} is wanted"):
+        main(arguments(copy, "--seal", seal))
 
 
 def test_logits_that_differ_in_one_bit_are_refused(

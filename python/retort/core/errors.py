@@ -2,6 +2,20 @@
 
 from typing import ClassVar
 
+_SHOWN = 500
+"""Characters of a message that one path or value may take."""
+
+
+def shown(value: object) -> str:
+    """Text for a message: in one line, what does not print escaped, the middle of a long one cut."""
+    text = str(value)
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
 
 class RetortError(Exception):
     """A failure that we foresaw. `exit_code` is what the command ends with."""

@@ -160,17 +160,21 @@ class TokenStore:
     parts: Mapping[str, StorePart]
 
     @classmethod
-    def open(cls, path: Path, tokenizer: bytes | None = None) -> "TokenStore":
+    def open(
+        cls, path: Path, tokenizer: bytes | None = None, seal: str | None = None
+    ) -> "TokenStore":
         """Verify a store and map its shards.
 
         Args:
             tokenizer: the `tokenizer.json` of the model that will read it, if there is one.
+            seal: the one that it must have; see `retort.core.seal.verify`.
         Raises:
-            SealError: it is not sealed, truncated, altered, or not a token store; the file is
-                named.
+            UserError: `seal` is not a seal.
+            SealError: it is not sealed, truncated, altered, has another seal, or is not a token
+                store; the file is named.
             DataError: it was made with another tokenizer than `tokenizer`.
         """
-        sealed = verify(path, kind=KIND)
+        sealed = verify(path, kind=KIND, seal=seal)
         try:
             facts = StoreFacts.from_bytes(sealed.read(FACTS))
         except (AttributeError, KeyError, TypeError, ValueError) as error:

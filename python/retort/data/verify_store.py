@@ -1,6 +1,6 @@
 """Check every digest of a token store, and that its files are what it says.
 
-python -m retort.data.verify_store DIR
+python -m retort.data.verify_store DIR --seal sha256:DIGITS
 """
 
 import argparse
@@ -14,8 +14,10 @@ def main(arguments: Sequence[str]) -> int:
     """Verify one store; the line on standard output is its seal."""
     parser = argparse.ArgumentParser(prog="verify", description="Verify a token store.")
     parser.add_argument("store", metavar="DIR", help="a token store")
+    parser.add_argument("--seal", metavar="SEAL", help="the seal that it must have, sha256:…")
     options = parser.parse_args(arguments)
-    store = TokenStore.open(Invocation.from_environment().resolve(options.store))
+    path = Invocation.from_environment().resolve(options.store)
+    store = TokenStore.open(path, seal=options.seal)
     print(seal_line(store.sealed))
     return 0
 

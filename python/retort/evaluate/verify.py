@@ -6,7 +6,8 @@
 It verifies every digest of the checkpoint and of the token store that it was made from, loads the
 model, computes from the held-out part the logits of a classifier, or the losses of a language
 model, compares them bit for bit with those of the trained model, and measures. Exit code 1: others,
-or not good enough. Exit code 2: a directory or file is altered or missing; it is named.
+or not good enough. Exit code 2: a directory or file is altered or missing; it is named. With `--seal`
+the checkpoint, and so all that it was made from, must be the one of that seal.
 """
 
 import argparse
@@ -71,9 +72,11 @@ def main(arguments: Sequence[str]) -> int:
     checkpoint, store = resolve(options.checkpoint), resolve(options.store)
     demands = Demands(options.min_accuracy, options.max_loss)
     if options.losses is None:
-        verified = verify_classifier(checkpoint, store, resolve(options.logits), demands)
+        logits = resolve(options.logits)
+        verified = verify_classifier(checkpoint, store, logits, demands, options.seal)
     else:
-        verified = verify_language_model(checkpoint, store, resolve(options.losses), demands)
+        losses = resolve(options.losses)
+        verified = verify_language_model(checkpoint, store, losses, demands, options.seal)
     if options.json:
         result = {
             "seal": verified.sealed.seal,
@@ -90,16 +93,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def verify_classifier(checkpoint: Path, store: Path, logits: Path, demands: Demands) -> Verified:
+def verify_classifier(
+    checkpoint: Path, store: Path, logits: Path, demands: Demands, seal: str | None = None
+) -> Verified:
     """Verify a classifier.
 
     Args:
         logits: the file of those of the trained model.
+        seal: the one that the checkpoint must have.
     Raises:
+        UserError: `seal` is not a seal.
         SealError, DataError: a directory or file is altered, missing, or another one.
         VerificationError: a logit is not a finite number.
     """
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint, seal)
     tokens = open_store(store, loaded)
     expected = read_logits(logits)
     fix_arithmetic(loaded.threads)
@@ -109,20 +116,21 @@ def verify_classifier(checkpoint: Path, store: Path, logits: Path, demands: Dema
 
 
 def verify_language_model(
-    checkpoint: Path, store: Path, losses: Path, demands: Demands
+    checkpoint: Path, store: Path, losses: Path, demands: Demands, seal: str | None = None
 ) -> Verified:
     """Verify a language model.
 
     Args:
         losses: the file of the sums over each held-out block, by the trained model.
+        seal: the one that the checkpoint must have.
     Raises:
         SealError, DataError: a directory or file is altered, missing, or another one.
-        UserError: an accuracy is asked for.
+        UserError: an accuracy is asked for, or `seal` is not a seal.
         VerificationError: a loss is not a finite number.
     """
     if demands.min_accuracy > 0:
         raise UserError("a language model has no accuracy; ask for --max-loss instead")
-    loaded = load_language_model(checkpoint)
+    loaded = load_language_model(checkpoint, seal)
     tokens = open_store(store, loaded)
     expected = read_losses(losses)
     fix_arithmetic(loaded.threads)
@@ -247,6 +255,9 @@ def _parser() -> argparse.ArgumentParser:
     expected.add_argument("--logits", metavar="FILE", help="of the trained classifier, safetensors")
     expected.add_argument(
         "--losses", metavar="FILE", help="of the trained language model, safetensors"
+    )
+    parser.add_argument(
+        "--seal", metavar="SEAL", help="the seal that the checkpoint must have, sha256:…"
     )
     parser.add_argument("--min-accuracy", type=float, default=0.0, metavar="SHARE")
     parser.add_argument("--max-loss", type=float, metavar="NATS")

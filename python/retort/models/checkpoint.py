@@ -160,14 +160,17 @@ def save_language_model(
     return _save(target, files, model, inputs, config)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
     """Verify a classifier's checkpoint, then build its model from the verified bytes.
 
+    Args:
+        seal: the one that it must have; see `retort.core.seal.verify`.
     Raises:
-        SealError: it is not sealed, truncated, altered or not a classifier's checkpoint; the file
-            is named.
+        UserError: `seal` is not a seal.
+        SealError: it is not sealed, truncated, altered, has another seal, or is not a classifier's
+            checkpoint; the file is named.
     """
-    with _opened(path, _CLASSIFIER) as (sealed, facts, architecture):
+    with _opened(path, _CLASSIFIER, seal) as (sealed, facts, architecture):
         labels = tuple(str(label) for label in facts["labels"])
         head = HeadConfig.model_validate(facts["head"])
         model = TextClassifier(build_backbone(architecture), head, len(labels))
@@ -178,14 +181,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(sealed, model.eval(), tokenise, labels, int(facts["threads"]))
 
 
-def load_language_model(path: Path) -> LanguageCheckpoint:
+def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoint:
     """Verify a language model's checkpoint, then build its model from the verified bytes.
 
+    Args:
+        seal: the one that it must have; see `retort.core.seal.verify`.
     Raises:
-        SealError: it is not sealed, truncated, altered or not a language model's checkpoint; the
-            file is named.
+        UserError: `seal` is not a seal.
+        SealError: it is not sealed, truncated, altered, has another seal, or is not a language
+            model's checkpoint; the file is named.
     """
-    with _opened(path, _LANGUAGE_MODEL) as (sealed, facts, architecture):
+    with _opened(path, _LANGUAGE_MODEL, seal) as (sealed, facts, architecture):
         model = language_model_of(architecture)
         _fill(model, sealed)
         tokenizer, context = sealed.read(_TOKENIZER), int(facts["context"])
@@ -219,12 +225,14 @@ def _save(
 
 
 @contextmanager
-def _opened(path: Path, task: str) -> Iterator[tuple[Sealed, Mapping[str, Any], PretrainedConfig]]:
+def _opened(
+    path: Path, task: str, seal: str | None
+) -> Iterator[tuple[Sealed, Mapping[str, Any], PretrainedConfig]]:
     """A verified checkpoint, its `model.json` and its architecture.
 
     What its files then turn out not to fit is the checkpoint's fault, and raised as `SealError`.
     """
-    sealed = verify(path, kind=KIND)
+    sealed = verify(path, kind=KIND, seal=seal)
     try:
         facts = json.loads(sealed.read(_MODEL))
         found = facts["task"]
