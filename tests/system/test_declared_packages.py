@@ -1,5 +1,6 @@
 """A program sees the packages that its target declares, whatever the machine has installed."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -41,6 +42,61 @@ def test_the_user_cannot_add_a_package(tmp_path: pathlib.Path) -> None:
     done = _run("undeclared", PYTHONPATH=str(tmp_path), PYTHONUSERBASE=str(tmp_path))
     assert done.returncode == 1
     assert "No module named 'numpy'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PYTHONHOME", "/nowhere"),
+        ("PYTHONINSPECT", "1"),
+        ("PYTHONOPTIMIZE", "2"),
+        ("PYTHONPATH", "{planted}"),
+        ("PYTHONPLATLIBDIR", "nowhere"),
+        ("PYTHONVERBOSE", "1"),
+        ("PYTHONWARNINGS", "error"),
+    ],
+)
+def test_what_the_users_shell_says_to_python_reaches_neither_a_program_nor_its_child(
+    tmp_path: pathlib.Path, variable: str, value: str
+) -> None:
+    (tmp_path / "numpy.py").write_text("__version__ = 'planted'\n")
+    told = _run("declared", **{variable: value.format(planted=tmp_path)})
+    untold = _run("declared")
+    assert (told.returncode, told.stdout, told.stderr) == (0, untold.stdout, untold.stderr)
+
+
+def test_a_program_is_isolated_and_reads_text_as_utf8() -> None:
+    assert sys.flags.isolated == 1
+    assert sys.flags.utf8_mode == 1
+    assert sys.flags.dont_write_bytecode == 1
+
+
+def _environment_of_a_child(startup: pathlib.Path, *flags: str) -> dict[str, str]:
+    """What Python's variables are after a start with the flags by a shell that says other things."""
+    report = "import json, os; print(json.dumps(dict(os.environ)))"
+    # Debian's own sitecustomize goes before ours in its interpreter, so the file is run by name.
+    start = f"import runpy; runpy.run_path({str(startup / 'sitecustomize.py')!r}); {report}"
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", start],
+        env={"PYTHONPATH": "/planted", "PYTHONOPTIMIZE": "1", "HOME": "/"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return {name: value for name, value in found.items() if name.startswith("PYTHON")}
+
+
+def test_the_start_of_a_program_tells_its_children_what_the_program_was_told() -> None:
+    (startup,) = (
+        pathlib.Path(entry)
+        for entry in sys.path
+        if pathlib.Path(entry, "sitecustomize.py").is_file() and entry.endswith("python/startup")
+    )
+    names = ("DONTWRITEBYTECODE", "NOUSERSITE", "SAFEPATH", "UTF8")
+    assert _environment_of_a_child(startup, "-I") == {f"PYTHON{name}": "1" for name in names}
+    # A variable that a program sets for a child is left to it.
+    assert _environment_of_a_child(startup)["PYTHONPATH"] == "/planted"
 
 
 def test_only_this_tests_packages_and_the_standard_library_are_on_the_path() -> None:

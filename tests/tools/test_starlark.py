@@ -120,6 +120,31 @@ def test_what_one_engine_lacks_is_found(name: str, text: str, reason: str) -> No
     assert reason in found
 
 
+_MACROS = "tools/python/defs.bzl"
+_MAKE_PROGRAMS = {f"@rules_python//python:{rule}.bzl" for rule in ("py_binary", "py_test", "defs")}
+
+
+def _unisolated(source: syntax.Source) -> Iterator[str]:
+    """Programs whose interpreter would be started without the flags that the macros give it."""
+    for statement, label, _ in syntax.loads(source):
+        if label in _MAKE_PROGRAMS:
+            yield f"{source.where(statement)}: load py_binary and py_test from //{_MACROS}"
+
+
+def test_programs_are_declared_by_the_macros_that_isolate_them(
+    shared: dict[str, syntax.Source],
+) -> None:
+    others = [source for name, source in shared.items() if name != _MACROS]
+    assert [found for source in others for found in _unisolated(source)] == []
+
+
+@pytest.mark.parametrize("rule", ["py_binary", "py_test"])
+def test_a_program_that_is_not_isolated_is_found(rule: str) -> None:
+    text = f'load("@rules_python//python:{rule}.bzl", "{rule}")\n{rule}(name = "a")\n'
+    (found,) = _unisolated(_source(text))
+    assert found.startswith("BUILD.bazel:1: load py_binary")
+
+
 def test_no_glob_is_empty_unless_it_may_be(root: Path, shared: dict[str, syntax.Source]) -> None:
     """Bazel 4.2.3 takes an empty glob, Bazel 8 does not."""
     builds = [source for name, source in shared.items() if not name.endswith(".bzl")]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from third_party.requirements.locks import LOCKS, Lock, header, problems
+from tools.python.wheel_programs import wheel_program
 
 
 def _pip_setting(key: str) -> list[str]:
@@ -43,7 +44,7 @@ def _compile(lock: Lock, folder: pathlib.Path, upgrade: bool) -> None:
     target = folder / f"{lock.name}.lock"
     before = target.read_text() if target.exists() else None
     command = [
-        *(sys.executable, "-m", "uv", "pip", "compile", f"{lock.name}.in"),
+        *(wheel_program("uv"), "pip", "compile", f"{lock.name}.in", "--python", sys.executable),
         *("--output-file", target.name, "--config-file", "uv.toml"),
         *(
             "--generate-hashes",

@@ -1,6 +1,6 @@
 """What `bazel run` does with an image: push it, load it, report on it."""
 
-load("@rules_python//python:py_binary.bzl", "py_binary")
+load("//tools/python:defs.bzl", "py_binary")
 
 def _command(name, program, image, args, data, tags):
     """A program of tools/oci that gets the layout of an image as its first argument."""

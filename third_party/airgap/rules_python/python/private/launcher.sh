@@ -32,10 +32,10 @@ find_runfiles() {
 find_runfiles
 export RUNFILES_DIR
 
-# What the user's shell says to Python must not reach the program: not a module path, not a start-up file.
+# What the user's shell says to Python must not reach the program's children either: not a module path, not a start-up file.
 for name in $(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do
   unset "$name"
 done
 export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1 PYTHONUTF8=1
 
-exec "$RUNFILES_DIR/$environment/bin/python3" "$RUNFILES_DIR/$main" "$@"
+exec "$RUNFILES_DIR/$environment/bin/python3" %interpreter_args% "$RUNFILES_DIR/$main" "$@"
