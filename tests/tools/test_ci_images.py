@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 
+from tools.ci import images
 from tools.oci.layout import CONFIG, LAYER, MANIFEST, canonical_json, describe, write_layout
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "tools/ci/images.py"
@@ -105,7 +106,6 @@ def test_the_scanner_reads_each_image_and_leaves_sarif(
         "scanner",
         f"scanner@sha256:{'a' * 63}",
         f"--privileged@sha256:{'a' * 64}",
-        "",
     ],
 )
 def test_a_scanner_that_is_not_pinned_is_refused(
@@ -156,12 +156,50 @@ def test_a_damaged_pack_is_neither_scanned_nor_pushed(
         assert "has other content" in done.stderr
 
 
-def test_a_push_without_settings_is_refused_and_says_which(
+def test_a_push_without_credentials_is_refused_and_says_which(
     tmp_path: pathlib.Path, pack: pathlib.Path
 ) -> None:
-    done = _run(tmp_path, "push", "--images", pack, "--tag", "a")
+    done = _run(tmp_path, "push", "--images", pack, "--tag", "a", GITHUB_REPOSITORY="Me/Retort")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: IMAGE_REPOSITORY is not set")
+    assert done.stderr.startswith("error: REGISTRY_USER is not set")
+
+
+def test_without_a_scanner_nothing_fails_and_a_notice_says_so(
+    tmp_path: pathlib.Path, pack: pathlib.Path
+) -> None:
+    done = _scan(tmp_path, pack, SCANNER_IMAGE="", SCANNER_COMMAND="")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("::notice::no scanner is set")
+    assert not (tmp_path / "scan").exists()
+
+
+def test_images_go_to_the_registry_of_the_repository_unless_a_setting_says_another(
+    tmp_path: pathlib.Path, pack: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_REPOSITORY", "Some-Body/Retort")
+    monkeypatch.setenv("IMAGE_REPOSITORY", "")
+    assert images.image_repository() == "ghcr.io/some-body/retort"
+    monkeypatch.setenv("IMAGE_REPOSITORY", "registry.example/a")
+    assert images.image_repository() == "registry.example/a"
+    done = _run(tmp_path, "push", "--images", pack, "--tag", "a", IMAGE_REPOSITORY="off")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("::notice::IMAGE_REPOSITORY is off")
+
+
+@pytest.mark.parametrize(
+    ("revision", "version", "message"),
+    [
+        ("main", "", "error: the revision is 'main'"),
+        ("a" * 40, "1.2 --flag", "error: the version is "),
+        ("a" * 40, "--flag", "error: the version is "),
+    ],
+)
+def test_a_label_is_a_commit_and_a_version(
+    tmp_path: pathlib.Path, revision: str, version: str, message: str
+) -> None:
+    done = _run(tmp_path, "label", f"--revision={revision}", f"--version={version}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
 
 
 def test_a_pack_cannot_write_outside(tmp_path: pathlib.Path) -> None:

@@ -20,17 +20,54 @@ def _gate(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_list_shows_every_gate_with_its_budget() -> None:
     listed = _gate("--list").stdout.splitlines()
     assert [line.split()[0] for line in listed] == [
-        "smoke",
-        "reproducibility",
         "quality",
+        "smoke",
+        "locks",
+        "reproducibility",
+        "tests",
         "build",
+        "documents",
         "images",
     ]
     as_json = json.loads(_gate("--list", "--json").stdout)
     assert [int(line.split()[1]) for line in listed] == [row["budget_minutes"] for row in as_json]
 
 
-@pytest.mark.parametrize("arguments", [(), ("nonsense",)])
+def test_the_gates_of_the_night_are_listed_apart() -> None:
+    by_night = json.loads(_gate("--list", "--nightly", "--json").stdout)
+    assert [row["name"] for row in by_night] == ["chaos", "agnews", "imdb", "latest", "cuda"]
+
+
+def test_what_continuous_integration_runs_is_every_listed_gate() -> None:
+    script = (CHECKOUT / ".ci/run").read_text()
+    assert "done < <(tools/ci/gate --list)" in script
+    commands = [command for gate in gates.GATES if not gate.nightly for command in gate.commands]
+    assert ("./tools/bazel", "test", "//...") in commands
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 4, 7])
+def test_every_test_is_dealt_to_one_shard(shards: int) -> None:
+    long = {f"//a:long{n}_test" for n in range(15)}
+    short = {f"//b:short{n}_test" for n in range(142)}
+    hands = [gates.deal(long, short, shard, shards) for shard in range(1, shards + 1)]
+    assert sorted(label for hand in hands for label in hand) == sorted(long | short)
+    for kind in (long, short):
+        counts = [len(kind & set(hand)) for hand in hands]
+        assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nonsense",),
+        ("quality", "--shard", "1/2"),
+        *(
+            ("tests", "--shard", shard)
+            for shard in ("5/4", "0/4", "1/0", "1", "a/b", "-1/4", "1/4/4")
+        ),
+    ],
+)
 def test_a_gate_that_is_none_is_the_users_mistake(arguments: tuple[str, ...]) -> None:
     done = _gate(*arguments)
     assert done.returncode == 2

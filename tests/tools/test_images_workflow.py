@@ -1,6 +1,7 @@
 """The workflow of images: a pull request cannot write, what scans cannot push, what pushes builds nothing.
 
-As in test_workflows.py, a rule is a function from the file to its findings, and altered copies break each.
+As in test_workflows.py, which holds what is true of all workflows, a rule is a function from the file to its findings,
+and altered copies break each.
 """
 
 import re
@@ -13,8 +14,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / ".github/workflows/images.yml"
-OTHER = ROOT / ".github/workflows/pr.yml"
 ON_MAIN = "${{ github.event_name == 'push' && github.ref == 'refs/heads/main' }}"
+PUBLISHED = "${{ github.event_name == 'push' && (github.ref == 'refs/heads/main' || github.ref_type == 'tag') }}"
+WITH_A_SCANNER = "${{ vars.SCANNER_IMAGE != '' }}"
 RIGHTS = {
     "build": {"contents": "read"},
     "scan": {"contents": "read"},
@@ -26,7 +28,13 @@ RIGHTS = {
     },
 }
 CALLS = {
-    "build": ["tools/ci/gate images", "python3 tools/ci/images.py report"],
+    "build": [
+        "python3 tools/ci/disk_space.py",
+        "tools/ci/gate images",
+        "python3 tools/ci/images.py label",
+        "python3 tools/ci/disk_space.py",
+        "python3 tools/ci/images.py report",
+    ],
     "scan": ["python3 tools/ci/images.py scan"],
     "push": ["python3 tools/ci/images.py push"],
 }
@@ -51,7 +59,7 @@ def steps(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def runs_for_pull_requests(job: dict[str, Any]) -> bool:
-    return job.get("if") != ON_MAIN
+    return job.get("if") != PUBLISHED
 
 
 def nothing_writes_for_a_pull_request(text: str) -> list[str]:
@@ -90,7 +98,7 @@ def each_job_calls_its_steps_alone(text: str) -> list[str]:
             found.append(f"job {name} runs {runs}")
         for run, call in zip(runs, known, strict=False):
             if not re.fullmatch(
-                rf"{re.escape(call)}( [\w./-]+| \"main-\$\{{GITHUB_SHA\}}\")*", run
+                rf"{re.escape(call)}( [\w./-]+| \"\$\{{(GITHUB_SHA|VERSION#v|TAG)\}}\")*", run
             ):
                 found.append(f"job {name} runs {run!r}")
     return found
@@ -100,11 +108,16 @@ def no_failure_is_passed_over(text: str) -> list[str]:
     held = [(name, job) for name, job in jobs(text).items()]
     held += [(name, step) for name, step in steps(text) if "run" in step]
     found = [f"{name} has continue-on-error" for name, it in held if "continue-on-error" in it]
-    found += [f"a step of {name} has an if" for name, it in held if "run" in it and "if" in it]
+    may = {"Label": "${{ github.event_name == 'push' }}", "Measure the room": "${{ !cancelled() }}"}
+    found += [
+        f"the step {it['name']} of {name} runs if {it['if']}"
+        for name, it in held
+        if "run" in it and "if" in it and it["if"] != may.get(it["name"])
+    ]
     return found + [
         f"job {name} runs if {job['if']}"
         for name, job in jobs(text).items()
-        if "if" in job and job["if"] != ON_MAIN
+        if "if" in job and job["if"] != PUBLISHED
     ]
 
 
@@ -140,32 +153,43 @@ def images_are_named_by_digest(text: str) -> list[str]:
     return found
 
 
-def actions_are_pinned_as_in_the_other_workflow(text: str) -> list[str]:
-    pinned = re.compile(r"([\w.-]+/[\w.-]+)(?:/[\w.-]+)*@([0-9a-f]{40}) # v\d+\.\d+\.\d+")
-    uses = [use.strip() for use in re.findall(r"^\s*(?:- )?uses:(.*)$", text, re.MULTILINE)]
+def what_is_pushed_is_attested(text: str) -> list[str]:
+    """Provenance and bill of materials of both images, signed by this workflow, each for the digest that was pushed."""
     found = []
-    for use in uses:
-        match = pinned.fullmatch(use)
-        if match is None and use != "$/.github/actions/prepare":
-            found.append(use)
-    if len(uses) != sum("uses" in step for _, step in steps(text)):
-        found.append("a `uses` is written in a way that this rule does not read")
-    versions: dict[str, set[str]] = {}
-    for action, commit in pinned.findall(text + OTHER.read_text()):
-        versions.setdefault(action, set()).add(commit)
-    return found + [
-        f"{action}: {sorted(all_)}" for action, all_ in versions.items() if len(all_) > 1
-    ]
+    for image in ("training", "inference"):
+        subject = {
+            "subject-name": f"${{{{ steps.push.outputs.repository }}}}/{image}",
+            "subject-digest": f"${{{{ steps.push.outputs.{image} }}}}",
+        }
+        for action, more in (
+            ("attest-build-provenance", {}),
+            ("attest", {"sbom-path": f"runs/reports/{image}.sbom.json"}),
+        ):
+            if not any(
+                step.get("uses", "").startswith(f"actions/{action}@")
+                and step.get("with") == {**subject, **more}
+                and step.get("if") == "${{ steps.push.outputs.repository != '' }}"
+                for step in jobs(text)["push"]["steps"]
+            ):
+                found.append(f"{image} is not attested by {action}")
+    return found
 
 
-def credentials_are_not_kept(text: str) -> list[str]:
-    checkouts = [step for _, step in steps(text) if "actions/checkout@" in step.get("uses", "")]
-    found = [] if len(checkouts) == len(jobs(text)) else [f"{len(checkouts)} checkouts"]
-    return found + [
-        "credentials are kept"
-        for step in checkouts
-        if step.get("with", {}).get("persist-credentials") is not False
-    ]
+def a_pull_request_stores_no_images_for_nobody(text: str) -> list[str]:
+    """They are 3 GB: stored where they are pushed, or where a scanner reads them."""
+    conditions = {
+        (name, step["name"]): step.get("if")
+        for name, step in steps(text)
+        if step.get("with", {}).get("name") == "images"
+    }
+    right = {
+        ("build", "Upload the images"): (
+            "${{ github.event_name == 'push' || vars.SCANNER_IMAGE != '' }}"
+        ),
+        ("scan", "Download the images"): WITH_A_SCANNER,
+        ("push", "Download the images"): None,
+    }
+    return [] if conditions == right else [f"images are stored if {conditions}"]
 
 
 def caches_are_saved_on_main_only(text: str) -> list[str]:
@@ -176,11 +200,6 @@ def caches_are_saved_on_main_only(text: str) -> list[str]:
     ]
 
 
-def triggers_and_concurrency_are_those_of_the_other_workflow(text: str) -> list[str]:
-    one, two = workflow(text), workflow(OTHER.read_text())
-    return [key for key in ("on", "concurrency") if one.get(key) != two[key]]
-
-
 RULES: list[Rule] = [
     nothing_writes_for_a_pull_request,
     rights_are_least,
@@ -189,17 +208,16 @@ RULES: list[Rule] = [
     no_failure_is_passed_over,
     the_token_is_for_the_push_alone,
     images_are_named_by_digest,
-    actions_are_pinned_as_in_the_other_workflow,
-    credentials_are_not_kept,
+    what_is_pushed_is_attested,
+    a_pull_request_stores_no_images_for_nobody,
     caches_are_saved_on_main_only,
-    triggers_and_concurrency_are_those_of_the_other_workflow,
 ]
 
 # (rule, what to replace once, by what)
 CONTROLS: list[tuple[Rule, str, str]] = [
     (
         nothing_writes_for_a_pull_request,
-        f"    if: {ON_MAIN}\n    needs: [build",
+        f"    if: {PUBLISHED}\n    needs: [build",
         "    needs: [build",
     ),
     (nothing_writes_for_a_pull_request, "      contents: read", "      packages: write"),
@@ -210,7 +228,7 @@ CONTROLS: list[tuple[Rule, str, str]] = [
     ),
     (
         nothing_writes_for_a_pull_request,
-        f"push\n    if: {ON_MAIN}",
+        f"push\n    if: {PUBLISHED}",
         "push\n    if: ${{ github.event_name == 'push' }}",
     ),
     (rights_are_least, "permissions: {}", "permissions: read-all"),
@@ -222,7 +240,7 @@ CONTROLS: list[tuple[Rule, str, str]] = [
         "run: tools/ci/gate images",
         "run: tools/ci/gate images || true",
     ),
-    (each_job_calls_its_steps_alone, '"main-${GITHUB_SHA}"', '"${{ github.ref }}"'),
+    (each_job_calls_its_steps_alone, '"${TAG}"', '"${{ github.ref }}"'),
     (each_job_calls_its_steps_alone, "images.py push", "images.py report"),
     (
         no_failure_is_passed_over,
@@ -230,7 +248,8 @@ CONTROLS: list[tuple[Rule, str, str]] = [
         "run: tools/ci/gate images\n        continue-on-error: true",
     ),
     (no_failure_is_passed_over, "      - name: Scan\n", "      - name: Scan\n        if: false\n"),
-    (no_failure_is_passed_over, f"push\n    if: {ON_MAIN}", "push\n    if: ${{ always() }}"),
+    (no_failure_is_passed_over, f"push\n    if: {PUBLISHED}", "push\n    if: ${{ always() }}"),
+    (no_failure_is_passed_over, "- name: Label\n", "- name: Colour\n"),
     (the_token_is_for_the_push_alone, "${{ vars.SCANNER_COMMAND }}", "${{ github.token }}"),
     (the_token_is_for_the_push_alone, "${{ github.token }}", "${{ secrets.TOKEN }}"),
     (images_are_named_by_digest, "${{ vars.SCANNER_IMAGE }}", "scanner:latest"),
@@ -240,23 +259,17 @@ CONTROLS: list[tuple[Rule, str, str]] = [
         "    needs: build\n    container: scanner:1.0\n",
     ),
     (images_are_named_by_digest, "uses: actions/checkout", "uses: docker://scanner:1.0 #"),
-    (actions_are_pinned_as_in_the_other_workflow, "actions/checkout@", "actions/checkout@v7 #"),
-    (actions_are_pinned_as_in_the_other_workflow, "actions/checkout@3d3c", "actions/checkout@0d3c"),
+    (what_is_pushed_is_attested, "runs/reports/training.sbom.json", "runs/reports/other.sbom.json"),
+    (what_is_pushed_is_attested, "${{ steps.push.outputs.inference }}\n      -", "latest\n      -"),
+    (what_is_pushed_is_attested, "actions/attest-build-provenance@", "actions/attest@"),
+    (a_pull_request_stores_no_images_for_nobody, f"        if: {WITH_A_SCANNER}\n", ""),
     (
-        actions_are_pinned_as_in_the_other_workflow,
-        "uses: actions/checkout@",
-        '"uses": actions/checkout@',
+        a_pull_request_stores_no_images_for_nobody,
+        "        if: ${{ github.event_name == 'push' || vars.SCANNER_IMAGE != '' }}\n",
+        "",
     ),
-    (credentials_are_not_kept, "persist-credentials: false", "persist-credentials: true"),
-    (credentials_are_not_kept, "actions/checkout@", "actions/check-out@"),
     (caches_are_saved_on_main_only, "actions/cache/restore@", "actions/cache@"),
     (caches_are_saved_on_main_only, f"        if: {ON_MAIN}\n", ""),
-    (
-        triggers_and_concurrency_are_those_of_the_other_workflow,
-        "pull_request:",
-        "pull_request_target:",
-    ),
-    (triggers_and_concurrency_are_those_of_the_other_workflow, "github.run_id", "github.ref"),
 ]
 
 

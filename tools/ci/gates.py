@@ -4,13 +4,16 @@ Only the standard library of Python 3.11 is used here, as this runs before anyth
 """
 
 import argparse
+import dataclasses
 import json
+import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,12 +29,16 @@ class Gate:
     Attributes:
         budget_minutes: on 2 cores with a cold cache; more is a warning, not a failure.
         commands: run in order in the checkout; the first that fails ends the gate.
+        nightly: too long, or too dependent on what others publish, to stand before a change.
+        divisible: its last command tests `//...`, of which `--shard` takes a part.
     """
 
     name: str
     what: str
     budget_minutes: int
     commands: tuple[tuple[str, ...], ...]
+    nightly: bool = False
+    divisible: bool = False
 
 
 _SMALL = ("//tests/oci:small_image",)
@@ -48,12 +55,26 @@ _OUTSIDE = "--strategy=TestRunner=local"
 _PIP_SETTINGS = ("CERT", "CONFIG_FILE", "EXTRA_INDEX_URL", "FIND_LINKS", "INDEX_URL")
 _PIP = ("--test_env=HOME", *(f"--test_env=PIP_{name}" for name in _PIP_SETTINGS))
 
+_EVERYTHING = "//..."
+
 GATES = (
+    Gate(
+        "quality",
+        "black, ruff, mypy --strict, buildifier, actionlint, zizmor, hadolint",
+        6,
+        (("./tools/bazel", "run", "//tools/quality:check"),),
+    ),
     Gate(
         "smoke",
         "fine-tunes, seals and verifies a model on real news",
         6,
         (("./tools/bazel", "run", "//train:smoke"),),
+    ),
+    Gate(
+        "locks",
+        "every lock belongs to its inputs, is hashed throughout and holds what they ask for",
+        4,
+        (("./tools/bazel", "test", "//tests/tools:locks_test"),),
     ),
     Gate(
         "reproducibility",
@@ -62,21 +83,23 @@ GATES = (
         (("python3", "tools/ci/reproducibility.py"),),
     ),
     Gate(
-        "quality",
-        "black, ruff, mypy --strict, buildifier, actionlint, zizmor, hadolint",
-        6,
-        (("./tools/bazel", "run", "//tools/quality:check"),),
+        "tests",
+        "every test; --shard 2/4 runs the second of four parts",
+        32,
+        (("./tools/bazel", "test", _EVERYTHING),),
+        divisible=True,
     ),
     Gate(
         "build",
-        "builds and tests everything; proves the build hermetic; runs the documents' commands",
-        15,
-        (
-            ("./tools/bazel", "build", "//..."),
-            ("./tools/bazel", "test", "//..."),
-            ("python3", "tools/ci/hermetic.py", "//..."),
-            ("python3", "tools/ci/documents.py"),
-        ),
+        "builds everything twice, in different worlds, the second without a network: equal",
+        8,
+        (("python3", "tools/ci/hermetic.py", _EVERYTHING),),
+    ),
+    Gate(
+        "documents",
+        "the documents' commands, as a reader types them; every target they name exists",
+        8,
+        (("python3", "tools/ci/documents.py"),),
     ),
     Gate(
         "images",
@@ -96,7 +119,83 @@ GATES = (
             ("./tools/bazel", "test", _OUTSIDE, *_PIP, "//tests/oci:dockerfile_inference_test"),
         ),
     ),
+    Gate(
+        "chaos",
+        "a training run that is killed two hundred times ends with the undisturbed seal",
+        60,
+        (("./tools/bazel", "test", "//tests/system:long_chaos_test"),),
+        nightly=True,
+    ),
+    *(
+        Gate(
+            recipe,
+            f"the recipe {recipe}_distilbert, data and weights from the hub, reaches its accuracy",
+            80,
+            (
+                (
+                    *("./tools/bazel", "run", "//train", "--"),
+                    *("--config", f"{recipe}_distilbert", "--out", f"runs/nightly/{recipe}"),
+                ),
+            ),
+            nightly=True,
+        )
+        for recipe in ("agnews", "imdb")
+    ),
+    Gate(
+        "latest",
+        "locks made anew with the newest dependencies pass every test",
+        45,
+        (
+            ("./tools/bazel", "run", "//third_party/requirements:update", "--", "--upgrade"),
+            ("./tools/bazel", "test", _EVERYTHING),
+        ),
+        nightly=True,
+    ),
+    Gate(
+        "cuda",
+        "the images with CUDA, which need 30 GB of disk",
+        45,
+        (("./tools/bazel", "build", "//docker:training_cuda", "//docker:inference_cuda"),),
+        nightly=True,
+    ),
 )
+
+
+def _query(expression: str) -> set[str]:
+    command = ["./tools/bazel", "query", "--noshow_progress", expression]
+    done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"bazel query ended with {done.returncode}: {expression}")
+    return set(done.stdout.split())
+
+
+def deal(long: Collection[str], short: Collection[str], shard: int, shards: int) -> list[str]:
+    """The labels of one shard, counted from 1. Long tests are dealt out like cards, then short ones.
+
+    Every label is in exactly one shard, and the numbers of long and of short ones differ by one at most.
+    """
+    return sorted(label for hand in (long, short) for label in sorted(hand)[shard - 1 :: shards])
+
+
+def part(gate: Gate, shard: int, shards: int) -> Gate:
+    """A gate that runs its part of the tests, in its part of the time.
+
+    Raises:
+        SystemExit: the tests cannot be listed, or there are fewer than shards.
+    """
+    tests = f'tests({_EVERYTHING}) except attr(tags, "\\bmanual\\b", {_EVERYTHING})'
+    labels = _query(tests)
+    long = _query(f'attr(size, "large|enormous", {tests})')
+    chosen = deal(long, labels - long, shard, shards)
+    if len(labels) < shards:
+        sys.exit(f"{shards} shards, but {len(labels)} tests")
+    print(f"shard {shard} of {shards}: {len(chosen)} of {len(labels)} tests", file=sys.stderr)
+    *first, last = gate.commands
+    return dataclasses.replace(
+        gate,
+        budget_minutes=math.ceil(gate.budget_minutes / shards),
+        commands=(*first, (*last[:-1], *chosen)),
+    )
 
 
 def run(gate: Gate) -> int:
@@ -104,7 +203,10 @@ def run(gate: Gate) -> int:
     started = time.monotonic()
     code = 0
     for command in gate.commands:
-        print(f"gate {gate.name}: {' '.join(command)}", file=sys.stderr, flush=True)
+        said = " ".join(command)
+        print(
+            f"gate {gate.name}: {said[:200]}{'…' * (len(said) > 200)}", file=sys.stderr, flush=True
+        )
         limit = gate.budget_minutes * 60 * _TIMEOUT_PER_BUDGET
         try:
             code = subprocess.run(command, cwd=CHECKOUT, timeout=limit, check=False).returncode
@@ -125,17 +227,24 @@ def run(gate: Gate) -> int:
     return code
 
 
-def _list(as_json: bool) -> None:
+def _list(gates: Sequence[Gate], as_json: bool) -> None:
     if as_json:
         rows = [
             {"name": gate.name, "budget_minutes": gate.budget_minutes, "what": gate.what}
-            for gate in GATES
+            for gate in gates
         ]
         print(json.dumps(rows, indent=2))
         return
-    width = max(len(gate.name) for gate in GATES)
-    for gate in GATES:
+    width = max(len(gate.name) for gate in gates)
+    for gate in gates:
         print(f"{gate.name:<{width}}  {gate.budget_minutes:>3} min  {gate.what}")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})", text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 2/4: the second of four")
+    return int(match[1]), int(match[2])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -143,11 +252,18 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tools/ci/gate", description=__doc__)
     parser.add_argument("name", nargs="?", choices=[gate.name for gate in GATES])
     parser.add_argument("--list", action="store_true", help="show the gates and their time budgets")
+    parser.add_argument("--nightly", action="store_true", help="with --list: those of the night")
     parser.add_argument("--json", action="store_true", help="with --list: as JSON")
+    parser.add_argument("--shard", type=_shard, metavar="I/N", help="the I-th of N parts of tests")
     options = parser.parse_args(arguments)
     if options.list:
-        _list(options.json)
+        _list([gate for gate in GATES if gate.nightly == options.nightly], options.json)
         return 0
     if options.name is None:
         parser.error("name a gate, or --list")
-    return run(next(gate for gate in GATES if gate.name == options.name))
+    gate = next(gate for gate in GATES if gate.name == options.name)
+    if options.shard is None:
+        return run(gate)
+    if not gate.divisible:
+        parser.error(f"{gate.name} has no parts; --shard is for tests")
+    return run(part(gate, *options.shard))

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-_NOT_COPIED = {".git", "runs", "__pycache__", ".mypy_cache", ".ruff_cache"}
+_NOT_COPIED = {".git", "runs", "user.bazelrc", "__pycache__", ".mypy_cache", ".ruff_cache"}
 
 # Bazel's own notes of when and where it ran, and what actions print. No action here reads them, and the execution logs
 # would show one that did.

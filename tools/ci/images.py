@@ -1,7 +1,8 @@
-"""What the workflow of images does beside its gate: `python3 tools/ci/images.py report|scan|push --help`.
+"""What the workflow of images does beside its gate: `python3 tools/ci/images.py label|report|scan|push --help`.
 
-`report` packs what the gate built, `scan` and `push` read that pack in jobs of their own. Only the standard library of
-Python 3.11 is used here.
+`label` builds what is published, with its commit and version; `report` packs what was built last; `scan` and `push`
+read that pack in jobs of their own. A scanner and another registry are settings; without them nothing fails. Only the
+standard library of Python 3.11 is used here.
 """
 
 import argparse
@@ -51,6 +52,20 @@ def _setting(name: str) -> str:
     if not value:
         raise ImageError(f"{name} is not set: it is a variable of the repository's settings")
     return value
+
+
+def label(revision: str, version: str) -> None:
+    """Builds the images with labels for the commit and, of a release, the version; their layers are those without.
+
+    Raises:
+        ImageError: a word is not fit for a label, or the build failed.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ImageError(f"the revision is {revision!r}; it is a commit in 40 hexadecimal digits")
+    if not re.fullmatch(r"([0-9A-Za-z][0-9A-Za-z.+-]*)?", version):
+        raise ImageError(f"the version is {version!r}; it is like 1.2.0, or empty between releases")
+    flags = (f"--//docker:revision={revision}", f"--//docker:version={version}")
+    _run(["./tools/bazel", "build", *flags, *(f"//docker:{image}" for image in IMAGES)])
 
 
 def report(out: pathlib.Path, sizes: pathlib.Path, built: pathlib.Path) -> None:
@@ -123,13 +138,19 @@ def _unpack(pack: pathlib.Path, folder: pathlib.Path) -> None:
 def scan(pack: pathlib.Path, out: pathlib.Path) -> None:
     """Runs the scanner's container on each image; it leaves `IMAGE.sarif`.
 
-    SCANNER_IMAGE names it by digest. SCANNER_COMMAND is its arguments; `{image}` in them becomes the path of the layout
-    and `{report}` that of the SARIF file.
+    SCANNER_IMAGE names it by digest; without it nothing is scanned, and a notice says so. SCANNER_COMMAND is its
+    arguments; `{image}` in them becomes the path of the layout and `{report}` that of the SARIF file.
 
     Raises:
         ImageError: the scanner is not named by digest, failed, or left no SARIF.
     """
-    scanner, command = _setting("SCANNER_IMAGE"), shlex.split(_setting("SCANNER_COMMAND"))
+    scanner = os.environ.get("SCANNER_IMAGE", "")
+    if not scanner:
+        print(
+            "::notice::no scanner is set (SCANNER_IMAGE, SCANNER_COMMAND): the images were not scanned"
+        )
+        return
+    command = shlex.split(_setting("SCANNER_COMMAND"))
     if not _PINNED.fullmatch(scanner):
         raise ImageError(f"SCANNER_IMAGE is {scanner!r}; it must be pinned: NAME@sha256:…")
     out.mkdir(parents=True, exist_ok=True)
@@ -162,16 +183,27 @@ def _check_sarif(path: pathlib.Path) -> None:
         raise ImageError(f"{path.name} is not SARIF: it has no runs")
 
 
+def image_repository() -> str:
+    """Where images go: what IMAGE_REPOSITORY says, nowhere ("") where it is `off`, else GitHub's registry."""
+    named = os.environ.get("IMAGE_REPOSITORY", "")
+    if named == "off":
+        return ""
+    return named or f"ghcr.io/{_setting('GITHUB_REPOSITORY').lower()}"
+
+
 def push(pack: pathlib.Path, tag: str) -> None:
     """Pushes each image of a pack with its SBOM and provenance, and tells the workflow the digests.
 
-    IMAGE_REPOSITORY is `HOST/NAME`; images go to `HOST/NAME/IMAGE`. REGISTRY_USER and REGISTRY_TOKEN are handed on in a
-    file that is gone when this ends.
+    The image repository is `HOST/NAME`; images go to `HOST/NAME/IMAGE`. Without one a notice is all. REGISTRY_USER and
+    REGISTRY_TOKEN are handed on in a file that is gone when this ends.
 
     Raises:
         ImageError: a setting is missing, the pack is damaged, or the push failed.
     """
-    repository = _setting("IMAGE_REPOSITORY")
+    repository = image_repository()
+    if not repository:
+        print("::notice::IMAGE_REPOSITORY is off: the images were not pushed")
+        return
     user, token = _setting("REGISTRY_USER"), _setting("REGISTRY_TOKEN")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -181,6 +213,7 @@ def push(pack: pathlib.Path, tag: str) -> None:
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         (folder / "config.json").chmod(0o600)
         environment = {key: value for key, value in os.environ.items() if key != "REGISTRY_TOKEN"}
+        said = [f"repository={repository}\n"]
         for image in IMAGES:
             attached = [f"{folder / image / file}:{kind}" for file, kind in _ATTACHED.items()]
             print(
@@ -193,10 +226,11 @@ def push(pack: pathlib.Path, tag: str) -> None:
                 ),
                 end="",
             )
-            if "GITHUB_OUTPUT" in os.environ:
-                digest = Layout.open(folder / image / "layout").image.digest
-                with pathlib.Path(os.environ["GITHUB_OUTPUT"]).open("a") as file:
-                    file.write(f"{image}={digest}\n")
+            digest = Layout.open(folder / image / "layout").image.digest
+            said.append(f"{image}={digest}\n")
+    if "GITHUB_OUTPUT" in os.environ:
+        with pathlib.Path(os.environ["GITHUB_OUTPUT"]).open("a") as file:
+            file.writelines(said)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -207,6 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="tools/ci/images.py", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
+    labelling = steps.add_parser("label")
+    labelling.add_argument("--revision", required=True)
+    labelling.add_argument("--version", default="")
     reporting = steps.add_parser("report")
     reporting.add_argument("--out", required=True, type=pathlib.Path)
     reporting.add_argument("--sizes", required=True, type=pathlib.Path)
@@ -218,7 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pushing.add_argument("--images", required=True, type=pathlib.Path)
     pushing.add_argument("--tag", required=True)
     options = parser.parse_args(arguments)
-    if options.step == "report":
+    if options.step == "label":
+        label(options.revision, options.version)
+    elif options.step == "report":
         report(options.out.resolve(), options.sizes.resolve(), options.built)
     elif options.step == "scan":
         scan(options.images, options.out)
