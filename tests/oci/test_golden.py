@@ -41,6 +41,23 @@ def test_a_changed_layer_is_named_and_nothing_is_written(
     assert (tmp_path / "digests.json").read_bytes() == before
 
 
+def test_another_engine_neither_compares_nor_writes(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(tmp_path / "small", [SmallLayer("app", {"a": b"1"})])
+    _run(tmp_path)
+    before = (tmp_path / "digests.json").read_bytes()
+    (tmp_path / "small").rename(tmp_path / "old")
+    write_image(tmp_path / "small", [SmallLayer("app", {"a": b"2"})])
+    (tmp_path / "_repo_mapping").touch()
+    monkeypatch.setenv("RUNFILES_DIR", str(tmp_path))
+    _run(tmp_path, "--check")
+    assert "not compared: " in capsys.readouterr().err
+    with pytest.raises(ImageError, match="RETORT_ENGINE=airgap"):
+        _run(tmp_path)
+    assert (tmp_path / "digests.json").read_bytes() == before
+
+
 def test_an_image_that_is_new_or_gone_is_named() -> None:
     one = {"one": {"digest": "sha256:1", "layers": {}}}
     assert golden.differences(one, {}) == ["one: only in the file"]

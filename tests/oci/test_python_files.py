@@ -38,11 +38,17 @@ def test_a_directory_and_its_files_one_by_one_give_the_same(tmp_path: pathlib.Pa
         {"pypi_x/site-packages": home, "pypi_x/wheel.json": home.parent / "wheel.json"},
         ["pypi_x/site-packages"],
     )
+    # rules_python notes that it unpacked the wheel, and lays its programs beside the import root.
+    (installer := tmp_path / "INSTALLER").write_text("rules_python")
     each = import_roots(
         {
             f"rules++x/site-packages/{path.relative_to(home).as_posix()}": path
             for path in home.rglob("*")
             if path.is_file()
+        }
+        | {
+            "rules++x/site-packages/some_thing-1.0.dist-info/INSTALLER": installer,
+            "rules++x/bin/program": home / "bin/program",
         },
         ["rules++x/site-packages"],
     )

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from tools.oci.errors import ImageError
 from tools.oci.layer import Entry, Package, Tree, copied
 
-# Byte code of another interpreter, and programs: an image starts its own with `python -m`.
-_LEFT_OUT = re.compile(r"(^|/)__pycache__/|\.pyc$|^bin/")
+# Byte code of another interpreter, and programs: an image starts its own with `python -m`. Who unpacked a wheel, which
+# rules_python notes beside its metadata, is not the wheel's.
+_LEFT_OUT = re.compile(r"(^|/)__pycache__/|\.pyc$|^bin/|^[^/]+\.dist-info/INSTALLER$")
 
 
 @dataclass
