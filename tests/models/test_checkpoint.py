@@ -1,6 +1,7 @@
 """Checkpoints: the same logits bit for bit after a round trip, and nothing else is believed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from retort.core.errors import SealError
+from retort.core.errors import SealError, VerificationError
 from retort.core.seal import sealing
 from retort.data.tokenise import Tokeniser
 from retort.models.checkpoint import (
@@ -17,6 +18,7 @@ from retort.models.checkpoint import (
     Checkpoint,
     classifier_files,
     load_checkpoint,
+    not_finite,
     save_checkpoint,
     stored_weights,
 )
@@ -213,3 +215,48 @@ def test_what_is_sealed_but_not_a_checkpoint_is_refused(
         pass
     with pytest.raises(SealError, match="is a sealed dataset, and a checkpoint is needed"):
         load_checkpoint(tmp_path / "other")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_not_finite_is_neither_sealed_nor_loaded(
+    trained: Checkpoint, tmp_path: Path, value: float
+) -> None:
+    state = safetensors.torch.load(trained.sealed.read(WEIGHTS))
+    name = sorted(state)[1]
+    state[name].view(-1)[-1] = value
+    copy = reseal(trained, tmp_path / "copy", {WEIGHTS: safetensors.torch.save(state)})
+    with pytest.raises(SealError, match=rf"{copy}/{WEIGHTS}: the weight {name} is not finite"):
+        load_checkpoint(copy)
+    model = load_checkpoint(trained.sealed.path).model
+    with torch.no_grad():
+        model.get_parameter(name).view(-1)[-1] = value
+    with pytest.raises(VerificationError, match=rf"saved: is not sealed: the weight {name} is not"):
+        save_checkpoint(
+            tmp_path / "saved",
+            model=model,
+            tokenise=trained.tokenise,
+            labels=LABELS,
+            threads=2,
+            inputs={},
+            config={},
+        )
+    assert sorted(os.listdir(tmp_path)) == ["copy"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_first_tensor_that_is_not_finite_is_found_whatever_its_type(dtype: torch.dtype) -> None:
+    largest = torch.full((3, 2), torch.finfo(dtype).max, dtype=dtype)
+    fine = {"a": largest, "b": -largest, "c": torch.tensor(7), "d": largest[:0]}
+    assert not_finite(fine.items()) is None
+    for value in ("nan", "inf", "-inf"):
+        wrong = largest.clone()
+        wrong[1, 1] = float(value)
+        assert not_finite({**fine, "e": wrong, "f": wrong}.items()) == "e"
+
+
+def test_the_seal_that_is_named_must_be_the_checkpoints(trained: Checkpoint) -> None:
+    path, seal = trained.sealed.path, trained.sealed.seal
+    assert load_checkpoint(path, seal).sealed.seal == seal
+    other = "sha256:" + "5" * 64
+    with pytest.raises(SealError, match=f"its seal is {seal}, and {other} is wanted"):
+        load_checkpoint(path, other)

@@ -173,3 +173,13 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(directory: Path)
     weights = find_weights(WeightsConfig(directory=directory))
     with pytest.raises(DataError, match="has 47 tokens, and the model knows 46"):
         build_classifier(weights, ["a", "b"], tokeniser(directory), 0)
+
+
+def test_pretrained_weights_that_are_not_finite_are_refused_by_name(directory: Path) -> None:
+    state = safetensors.torch.load_file(directory / "model.safetensors")
+    name = sorted(name for name in state if "pooler" not in name)[0]
+    state[name].view(-1)[0] = float("nan")
+    safetensors.torch.save_file(state, directory / "model.safetensors", {"format": "pt"})
+    weights = find_weights(WeightsConfig(directory=directory))
+    with pytest.raises(DataError, match=rf"weights: the weight {name} is not finite"):
+        build_classifier(weights, ["a", "b"], tokeniser(directory), 0)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from retort.core.seal import sealing, verify
 from retort.models.checkpoint import KIND
-from retort.train.checkpoint_writer import CheckpointWriter, Tensors
+from retort.train.checkpoint_writer import CheckpointWriter, NotFinite, Tensors
 from retort.train.engine import File, Piece
 from retort.train.tensor_file import TensorSpec
 from retort.train.world import World
@@ -198,3 +198,21 @@ def test_a_full_disk_is_one_clear_line_and_what_was_sealed_stays(tmp_path: Path)
         "['small']",
     ]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("model", "bias"), ("model", "weight"), ("optimizer", "exp_avg.weight")]
+)
+def test_what_is_not_finite_is_not_begun_and_the_next_one_is_as_if_it_had_not_been(
+    tmp_path: Path, file: File, name: str
+) -> None:
+    state = State()
+    with writer_of() as writer:
+        tensor = state.files[file][name].view(-1)
+        before, tensor[-1] = float(tensor[-1]), float("nan")
+        with pytest.raises(NotFinite, match=rf"^{name} of {file}\.safetensors is not finite$"):
+            state.begin(writer, tmp_path / "step")
+        assert left_in(tmp_path) == []
+        tensor[-1] = before
+        state.begin(writer, tmp_path / "step")
+    assert {one: verify(tmp_path / "step").read(one) for one in state.saved()} == state.saved()

@@ -1,5 +1,6 @@
 """The DeepSpeed back end, from a command to a checkpoint like any other."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from retort.core.seal import verify
 from retort.train.main import main
 from tests.tiny_runs import (
     as_if_killed_at_the_end,
+    checkpoints,
     evaluation,
     sealed,
     tiny_recipe,
@@ -67,3 +69,22 @@ def test_a_run_of_one_back_end_is_another_run_to_the_other(
     (out / "recipe.partial").touch()
     with pytest.raises(ConfigError, match=r"belongs to another run: backend was .* and is"):
         main(typed(recipe, out, settings=DEEPSPEED))
+
+
+def test_deepspeed_makes_a_best_checkpoint_again_that_was_damaged(tmp_path: Path) -> None:
+    sections: dict[str, dict[str, object]] = {
+        "train": {"steps": 12},
+        "optimizer": {"lr": 3e-2},
+        "schedule": {"warmup": 0.0, "decay": "none"},
+        "evaluate": {"every": 4, "metric": "loss", "select": "best"},
+        "checkpoints": {"every": 3, "keep_last": 9},
+    }
+    recipe = tiny_recipe(tmp_path / "inputs", sections)
+    out = tmp_path / "run"
+    seal = sealed(train(typed(recipe, out, *TWO, settings=DEEPSPEED)))
+    resumed = as_if_killed_at_the_end(out, tmp_path / "resumed")
+    for name in checkpoints(resumed)[:-1]:
+        shutil.rmtree(resumed / "checkpoints" / name)
+    done = train(typed(recipe, resumed, *TWO, settings=DEEPSPEED))
+    assert "so steps 1 to" in done.stderr
+    assert sealed(done) == seal

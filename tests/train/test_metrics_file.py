@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retort.core.errors import DataError, StorageError
-from retort.train.metrics_file import MetricsFile
+from retort.train.metrics_file import MetricsFile, read_metrics, with_line
 from retort.train.step import Step
 from retort.train.step_lines import StepLines
 
@@ -120,3 +120,31 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     resumed = StepLines(path, whole)
     assert resumed.lines == whole > 0
     resumed.close()
+
+
+def test_lines_that_the_run_did_not_write_are_refused(tmp_path: Path) -> None:
+    path, digest = tmp_path / "metrics.jsonl", ""
+    write(path, 0, 6)
+    for number in range(1, 5):
+        digest = with_line(digest, step(number))
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert read_metrics(path, 4, digest) == lines[:4]
+    assert read_metrics(path, 0, "") == []
+    others = [
+        [lines[0].replace(b"1", b"2", 1), *lines[1:]],
+        [*lines[:3], lines[3].rstrip() + b" \n", *lines[4:]],
+        [lines[1], lines[0], *lines[2:]],
+        lines[1:],
+        lines[:3],
+        [],
+    ]
+    for other in others:
+        path.write_bytes(b"".join(other))
+        with pytest.raises(DataError, match=r"metrics\.jsonl: is altered: its first 4 lines"):
+            read_metrics(path, 4, digest)
+    path.unlink()
+    with pytest.raises(DataError, match=r"metrics\.jsonl: cannot be read"):
+        read_metrics(path, 4, digest)
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"metrics\.jsonl: cannot be read: it is not a regular"):
+        read_metrics(path, 4, digest)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retort.core.errors import ConfigError, StorageError
+from retort.core.errors import ConfigError, DataError, StorageError
 from retort.core.seal import verify
 from retort.train.main import main
 from tests.tiny_runs import (
@@ -228,3 +228,29 @@ def test_a_finished_run_is_removed_only_when_asked_and_an_unfinished_one_too(
         main(typed(recipe, out, settings=few))
     assert checkpoints(out) == []
     assert steps_written(out) == 2
+
+
+def test_metrics_that_were_altered_before_a_resume_are_refused_at_once(
+    recipe: Path,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
+    file = out / "metrics.jsonl"
+    content = file.read_bytes()
+    lines = content.splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines[:6], lines[6].replace(b"1", b"7", 1), *lines[7:]]))
+    with pytest.raises(DataError, match=r"metrics\.jsonl: is altered: its first 150 lines are not"):
+        main(typed(recipe, out))
+    assert len(file.read_bytes()) == len(content)
+    # What is behind the checkpoint is written anew, whatever it was.
+    file.write_bytes(b"".join(lines[:160]) + b"x\n")
+    assert main(typed(recipe, out)) == 0
+    assert file.read_bytes() == content
+    assert (out / "report.html").read_bytes() == (undisturbed.out / "report.html").read_bytes()
+    assert seal_of(capsys.readouterr().out) == undisturbed.seal
+
+
+def test_the_seal_of_a_finished_run_is_beside_its_checkpoint(undisturbed: Undisturbed) -> None:
+    assert (undisturbed.out / "checkpoint.seal").read_text() == f"{undisturbed.seal}\n"

@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from retort.core.config import differences
 from retort.core.digest import JSON
 from retort.core.errors import ConfigError, SealError
-from retort.core.seal import Manifest, sealing, verify
+from retort.core.seal import MANIFEST, Manifest, sealing, verify
 from retort.models.checkpoint import KIND
 from retort.train.progress_record import ProgressRecord
 from retort.train.resuming import (
     PROGRESS,
+    Beginning,
     TensorReader,
     check_same_run,
     checkpoint_path,
@@ -218,3 +219,56 @@ def test_a_tensor_that_is_not_there_is_named(tmp_path: Path) -> None:
     (sealed.path / "optimizer.safetensors").unlink()
     with pytest.raises(SealError, match=r"optimizer\.safetensors: cannot be resumed from"):
         TensorReader(sealed.path)("optimizer", "exp_avg.weight")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("content", ["nan", "inf", "broken header"])
+def test_a_checkpoint_that_is_sealed_and_not_sound_is_skipped_by_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: str
+) -> None:
+    write(tmp_path, 4)
+    path = write(tmp_path, 8)
+    files = {file.name: file.read_bytes() for file in path.iterdir() if file.name != MANIFEST}
+    with sealing(path, kind=KIND, inputs=INPUTS, config=CONFIG) as folder:
+        for file, given in files.items():
+            (folder / file).write_bytes(given)
+        if content == "broken header":
+            (folder / name).write_bytes(b"\xff" * 64)
+        else:
+            save_file({"bias": torch.tensor([1.0, float(content)])}, folder / name)
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found.progress.step == 4
+    reason = "cannot be read" if content == "broken header" else "bias is not finite"
+    assert f"{name}: {reason}" in caplog.text
+
+
+def test_a_checkpoint_before_a_step_is_found_though_there_are_later_ones(tmp_path: Path) -> None:
+    for step in (4, 8, 12):
+        write(tmp_path, step)
+    found = newest_checkpoint(tmp_path, before=12)
+    assert found is not None and found.progress.step == 8
+    assert newest_checkpoint(tmp_path, before=4) is None
+    assert kept(tmp_path) == [4, 8, 12]
+
+
+def test_later_checkpoints_stay_while_steps_before_them_are_made_again(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 90, 99):
+        write(tmp_path, step)
+    remove_superseded(tmp_path, 1, [], newest=3)
+    assert kept(tmp_path) == [3, 90, 99]
+
+
+def test_the_beginning_is_the_model_as_it_is_and_moments_of_zero() -> None:
+    model = torch.nn.Linear(3, 2)
+    read = Beginning(model)
+    assert read("model", "weight").equal(model.weight)
+    for moment in ("exp_avg", "exp_avg_sq"):
+        assert read("optimizer", f"{moment}.weight").equal(torch.zeros(2, 3))
+
+
+def test_a_field_of_another_run_is_not_echoed_whole(tmp_path: Path) -> None:
+    path = write(tmp_path, 4)
+    manifest = verify(path).manifest
+    with pytest.raises(ConfigError) as caught:
+        check_same_run(manifest, INPUTS, {**CONFIG, "new": "x" * 100_000, "a\nb": 1}, path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 5000

@@ -113,3 +113,38 @@ def test_a_run_without_progress_stops_early_and_its_checkpoint_is_the_best_one(
     two = tmp_path / "two"
     assert sealed(train(typed(recipe, two, "--nproc", "2"))) == verify(out / "checkpoint").seal
     assert evaluation(two) == evaluation(out)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [["train.steps=1"], ["train.steps=4", "checkpoints.every=1"], ["evaluate.every=1"]],
+    ids=["at the end", "at a checkpoint", "at an evaluation"],
+)
+def test_what_is_not_finite_is_never_sealed_and_the_next_start_says_so(
+    recipe: Path, tmp_path: Path, settings: list[str]
+) -> None:
+    out, settings = tmp_path / "run", [*settings, "optimizer.lr=1e38", "schedule.warmup=0.0"]
+    with pytest.raises(TrainingStopped, match=r"^step 1: after it, .* lower optimizer\.lr") as stop:
+        main(typed(recipe, out, settings=settings))
+    assert "not finite" in str(stop.value)
+    assert checkpoints(out) == []
+    assert not (out / "checkpoint").exists() and not (out / "run.json").exists()
+    with pytest.raises(UserError, match=r"was stopped at step 1: after it, .* not finite"):
+        main(typed(recipe, out, settings=settings))
+
+
+def test_a_step_whose_weights_are_not_finite_is_not_kept_and_the_tensor_named(
+    recipe: Path, tmp_path: Path
+) -> None:
+    settings = ["optimizer.lr=3e38", "optimizer.weight_decay=3e38", "schedule.warmup=0.0"]
+    settings += ["checkpoints.every=1"]
+    with pytest.raises(TrainingStopped) as alone:
+        main(typed(recipe, tmp_path / "alone", settings=settings))
+    assert re.match(
+        r"step 1: after it, [\w.]+ of model\.safetensors is not finite \(learning rate 3e\+38\); "
+        "the same recipe comes to the same step again: ",
+        str(alone.value),
+    )
+    done = train(typed(recipe, tmp_path / "two", "--nproc", "2", settings=settings))
+    assert (done.returncode, done.stderr.count(str(alone.value))) == (1, 1)
+    assert checkpoints(tmp_path / "alone") == checkpoints(tmp_path / "two") == []

@@ -6,23 +6,25 @@
     tokenizer.json
 
 A checkpoint loads without the network, without pickle, and without the code that trained it. Other
-files, such as an optimiser's state, may be sealed with it, and are not read here.
+files, such as an optimiser's state, may be sealed with it, and are not read here. A weight that is
+not finite is neither sealed nor loaded.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from retort.core.digest import JSON, canonical_json
-from retort.core.errors import SealError, UserError
+from retort.core.errors import SealError, UserError, VerificationError, shown
 from retort.core.seal import Sealed, sealing, verify
 from retort.data.tokenise import Tokeniser
 from retort.models.classifier import TextClassifier, build_backbone
@@ -40,6 +42,7 @@ _TASKS = (_CLASSIFIER, _LANGUAGE_MODEL)
 _UNUSABLE = (
     AttributeError,
     KeyError,
+    OverflowError,
     TypeError,
     ValueError,
     RuntimeError,
@@ -124,6 +127,22 @@ def stored_weights(model: nn.Module) -> dict[str, Tensor]:
     return dict(found.values())
 
 
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The name of the first tensor that holds a NaN or an infinity; None if there is no such one.
+
+    Args:
+        tensors: by name, of any dtype, on one device, which is waited for once.
+    """
+    names, finite = [], []
+    for name, values in tensors:
+        if values.is_floating_point() and values.numel():
+            names.append(name)
+            # One pass over memory: a NaN is the least and the greatest there is.
+            finite.append(torch.stack(torch.aminmax(values.detach())).isfinite().all())
+    known = torch.stack(finite).tolist() if finite else []
+    return next((name for name, fine in zip(names, known, strict=True) if not fine), None)
+
+
 def save_checkpoint(
     target: Path,
     *,
@@ -140,6 +159,7 @@ def save_checkpoint(
         inputs: digests of what it was made from (data set, pretrained weights).
         config: the resolved configuration, without local paths.
     Raises:
+        VerificationError: a weight is not finite; nothing is sealed.
         StorageError: the disk is full or permission is missing; nothing is left behind.
     """
     files = classifier_files(model, tokenise=tokenise, labels=labels, threads=threads)
@@ -217,8 +237,12 @@ def _save(
     inputs: Mapping[str, str],
     config: Mapping[str, JSON],
 ) -> Sealed:
+    stored = stored_weights(model)
+    wrong = not_finite(stored.items())
+    if wrong is not None:
+        raise VerificationError(f"{target}: is not sealed: the weight {wrong} is not finite")
     with sealing(target, kind=KIND, inputs=inputs, config=config) as directory:
-        weights = safetensors.torch.save(stored_weights(model), metadata={"format": "pt"})
+        weights = safetensors.torch.save(stored, metadata={"format": "pt"})
         for name, content in {**files, WEIGHTS: weights}.items():
             (directory / name).write_bytes(content)
     return verify(target, kind=KIND)
@@ -237,15 +261,19 @@ def _opened(
         facts = json.loads(sealed.read(_MODEL))
         found = facts["task"]
         if found in _TASKS and found != task:
-            raise SealError(f"{path}: is the checkpoint of a {found}, and a {task} is needed")
+            raise SealError(
+                f"{shown(path)}: is the checkpoint of a {found}, and a {task} is needed"
+            )
         if found != task:
             raise ValueError(f"{_MODEL} has task {found!r}")
         yield sealed, facts, AutoConfig.for_model(**json.loads(sealed.read(_ARCHITECTURE)))
     except SealError:
-        raise  # of another task, or a file that was altered after the verification
+        raise  # of another task, not finite, or a file that was altered after the verification
     except _UNUSABLE as error:
-        detail = " ".join(str(error).split())
-        raise SealError(f"{path}: is sealed but not a checkpoint of ours: {detail}") from error
+        detail = shown(" ".join(str(error).split()))
+        raise SealError(
+            f"{shown(path)}: is sealed but not a checkpoint of ours: {detail}"
+        ) from error
 
 
 def _fill(model: nn.Module, sealed: Sealed) -> None:
@@ -255,5 +283,8 @@ def _fill(model: nn.Module, sealed: Sealed) -> None:
     if wrong:
         where = "has a surplus" if min(wrong) in state else "lacks the"
         raise ValueError(f"{WEIGHTS} {where} weight {min(wrong)}")
+    unusable = not_finite(state.items())
+    if unusable is not None:
+        raise SealError(f"{shown(sealed.path / WEIGHTS)}: the weight {unusable} is not finite")
     # Not strict: the other names of a shared weight are not stored.
     model.load_state_dict(state, strict=False)

@@ -16,6 +16,7 @@ from retort.core.errors import ConfigError, DataError
 from retort.core.packages import package_directory
 from retort.data.hub import hub_files
 from retort.data.tokenise import Tokeniser
+from retort.models.checkpoint import not_finite
 from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig, WeightsConfig
 
@@ -88,6 +89,9 @@ def build_classifier(
         ) from error
     assert isinstance(backbone, PreTrainedModel)
     _check_complete(weights.directory, set(report["missing_keys"]))
+    wrong = not_finite(backbone.named_parameters())
+    if wrong is not None:
+        raise DataError(f"{weights.directory}: the weight {wrong} is not finite")
     _check_fits(backbone, tokenise)
     model = TextClassifier(backbone, head, len(labels))
     model.head.draw(seed, float(getattr(config, "initializer_range", _DEVIATION)))

@@ -12,6 +12,8 @@ from retort.core.config import Frozen
 from retort.core.errors import RetortError
 from retort.train.step import Step
 
+_ADVICE = "lower optimizer.lr, lengthen schedule.warmup, or mend the documents"
+
 
 class CareConfig(Frozen):
     """When to stop. It changes no step that is made, so no seal holds it."""
@@ -95,19 +97,27 @@ class Care:
         )
 
 
+def stopped_after(step: Step, reason: str) -> TrainingStopped:
+    """For a step whose loss and gradient were as they should be, and what it made of the model not.
+
+    Args:
+        reason: one line without the step.
+    """
+    return TrainingStopped(Fault(step, tuple(range(len(step.losses))), reason, _ADVICE))
+
+
 def _not_finite(step: Step) -> Fault | None:
-    advice = "lower optimizer.lr, lengthen schedule.warmup, or mend the documents"
     wrong = [shard for shard, loss in enumerate(step.losses) if not math.isfinite(loss)]
     if wrong:
         losses = ", ".join(str(step.losses[shard]) for shard in wrong)
-        return Fault(step, tuple(wrong), f"the loss of {_named(wrong)} is {losses}", advice)
+        return Fault(step, tuple(wrong), f"the loss of {_named(wrong)} is {losses}", _ADVICE)
     everything = tuple(range(len(step.losses)))
     if not math.isfinite(step.loss):
         reason = f"the losses of the shards are finite, and their sum is {step.loss}"
-        return Fault(step, everything, reason, advice)
+        return Fault(step, everything, reason, _ADVICE)
     if not math.isfinite(step.gradient_norm):
         reason = f"the loss is {step.loss:.4g}, and its gradient's norm {step.gradient_norm}"
-        return Fault(step, everything, reason, advice)
+        return Fault(step, everything, reason, _ADVICE)
     return None
 
 

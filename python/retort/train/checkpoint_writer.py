@@ -19,13 +19,18 @@ from torch import Tensor
 
 from retort.core.atomic import storage_errors
 from retort.core.digest import JSON
+from retort.core.errors import VerificationError
 from retort.core.seal import sealing
-from retort.models.checkpoint import KIND
+from retort.models.checkpoint import KIND, not_finite
 from retort.train.engine import File, Piece
 from retort.train.tensor_file import TensorFile, TensorSpec
 from retort.train.world import World
 
 Tensors = Mapping[File, Mapping[str, TensorSpec]]
+
+
+class NotFinite(VerificationError):
+    """A state that must not be kept; says which of its tensors holds a NaN or an infinity."""
 
 
 class CheckpointWriter:
@@ -61,10 +66,13 @@ class CheckpointWriter:
             pieces: what this rank holds of them; others are left out.
             on_sealed: called in a thread of rank 0.
         Raises:
+            NotFinite: nothing is written, on no rank.
             StorageError: the disk is full or permission is missing; what was sealed stays.
         """
         self.finish()
         layouts: dict[File, TensorFile] = {file: TensorFile(tensors[file]) for file in tensors}
+        held = [piece for piece in pieces if piece.file in layouts]
+        check_finite(held, tensors, self._world)
         folder = None
         if self._world.is_main:
             folder = self._stack.enter_context(
@@ -77,7 +85,7 @@ class CheckpointWriter:
                     layout.create(folder / _name(file))
         folder = self._world.broadcast_object(folder, f"before {target.name} was written")
         assert folder is not None
-        copies = [self._copy(piece) for piece in pieces if piece.file in layouts]
+        copies = [self._copy(piece) for piece in held]
         if self._world.device.type == "cuda":
             torch.cuda.synchronize(self._world.device)
         self._target = target
@@ -155,6 +163,26 @@ class CheckpointWriter:
             )
         self._copies[key].copy_(piece.values, non_blocking=True)
         return piece, self._copies[key]
+
+
+def check_finite(pieces: Iterable[Piece], tensors: Tensors, world: World) -> None:
+    """Refuse a state that is not finite, on all ranks alike.
+
+    Args:
+        pieces: what this rank holds.
+        tensors: of the state; their names are those that are said.
+    Raises:
+        NotFinite: of the first tensor by file and name.
+    """
+    names = [
+        f"{name} of {_name(file)}" for file in sorted(tensors) for name in sorted(tensors[file])
+    ]
+    ordered = sorted(pieces, key=lambda one: (one.file, one.name))
+    found = not_finite((f"{one.name} of {_name(one.file)}", one.values) for one in ordered)
+    place = len(names) if found is None else names.index(found)
+    first = int(world.gather(torch.tensor([place]), "while the state was looked over").min())
+    if first < len(names):
+        raise NotFinite(f"{names[first]} is not finite")
 
 
 class _Task(Thread):

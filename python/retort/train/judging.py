@@ -12,7 +12,7 @@ from typing import Any
 from retort.core.atomic import storage_errors, sync_path
 from retort.core.config import Recipe, to_yaml
 from retort.core.errors import VerificationError
-from retort.core.seal import Sealed, sealed_here
+from retort.core.seal import Sealed, remember, sealed_here
 from retort.evaluate.document_facts import document_facts
 from retort.evaluate.held_out import HELD_OUT
 from retort.evaluate.language_metrics import LanguageMetrics
@@ -22,11 +22,11 @@ from retort.evaluate.report import render
 from retort.evaluate.run_facts import RunFacts
 from retort.evaluate.timings_report import render_timings
 from retort.train.host import host_facts
+from retort.train.metrics_file import read_metrics
 from retort.train.progress_record import ProgressRecord
 from retort.train.recipe import TrainingRecipe
 from retort.train.run_directory import CARD, CHECKPOINT, REPORT, RUN
 from retort.train.source import SourceFacts
-from retort.train.step_lines import read_lines
 from retort.train.task import Task
 from retort.train.timings import read_timings, summary
 from retort.train.tokens import TRAIN
@@ -65,11 +65,13 @@ def judge(
     """Have a fresh process verify the checkpoint, and write the report."""
     config, task, progress = recipe.config, trained.task, trained.progress
     checkpoint = sealed_here(run / CHECKPOINT)
-    answer = _verify(run, task, config)
+    remember(checkpoint)
+    answer = _verify(run, checkpoint, task, config)
     metrics = task.read_metrics(answer["metrics"])
     failure: str | None = answer["failure"]
     _write_json(run / "evaluation.json", {"failure": failure, **metrics.to_json()})
-    steps: list[dict[str, Any]] = list(read_lines(run / METRICS))
+    lines = read_metrics(run / METRICS, progress.step, progress.metrics)
+    steps: list[dict[str, Any]] = [json.loads(line) for line in lines]
     best = progress.best(config.evaluate)
     facts = RunFacts(
         name=recipe.name,
@@ -127,17 +129,19 @@ def _card(facts: RunFacts, trained: Trained, config: TrainingRecipe) -> CardFact
     )
 
 
-def _verify(run: Path, task: Task, config: TrainingRecipe) -> dict[str, Any]:
+def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -> dict[str, Any]:
     """Have a process that knows only the files verify them."""
     command = [sys.executable, "-m", "retort.evaluate.verify", "--json"]
-    command += ["--checkpoint", str(run / CHECKPOINT), "--store", str(task.store.sealed.path)]
+    command += ["--checkpoint", str(checkpoint.path), "--seal", checkpoint.seal]
+    command += ["--store", str(task.store.sealed.path)]
     command += task.verification(run, config.evaluate)
     # Its own session: Ctrl-C reaches this process alone, which then stops the other.
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, start_new_session=True
     )
     if not done.stdout:
-        raise VerificationError(f"the fresh process failed: {done.stderr.strip()}")
+        reason = done.stderr.strip().removeprefix("error: ")
+        raise VerificationError(f"the fresh process failed: {reason}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from retort.train.checkpoint_writer import CheckpointWriter, Tensors
+from retort.train.checkpoint_writer import CheckpointWriter, Tensors, check_finite
 from retort.train.engine import Engine
 from retort.train.progress_record import ProgressRecord
 from retort.train.recipe import CheckpointsConfig, EvaluateConfig
@@ -51,6 +51,7 @@ class Keeper:
             done: the run has come to its end, so that only its result is kept.
         Raises:
             KeyboardInterrupt, Terminated: a rank was asked to stop; the state is sealed.
+            NotFinite: what is to be kept is not finite; nothing of it is.
             StorageError: a checkpoint could not be written; those before it stay.
         """
         late = self._config.minutes is not None and (
@@ -64,6 +65,8 @@ class Keeper:
         # Rank 0's clock decides for all.
         if stop or (not done and (bool(lates[0]) or self._due(progress))):
             self._save(progress)
+        elif done:
+            check_finite(self._engine.pieces(), self._tensors, self._world)
         if stop:
             self._writer.finish()
             self._stop.leave()
@@ -83,6 +86,6 @@ class Keeper:
             {**self._files, PROGRESS: progress.to_bytes()},
             self._tensors,
             self._engine.pieces(),
-            lambda: remove_superseded(self._run, self._config.keep_last, steps),
+            lambda: remove_superseded(self._run, self._config.keep_last, steps, progress.step),
         )
         self._last = time.monotonic()

@@ -3,12 +3,16 @@
 import dataclasses
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from retort.core.errors import VerificationError
 from retort.evaluate.run_facts import Evaluation
-from retort.train.care import Care
+from retort.train.care import Care, stopped_after
 from retort.train.engine import Engine
 from retort.train.failures import StepMark
 from retort.train.held_out_results import held_out_results
 from retort.train.keeper import Keeper
+from retort.train.metrics_file import with_line
 from retort.train.observers import Observer
 from retort.train.phases import PhaseClock
 from retort.train.progress_record import ProgressRecord
@@ -36,20 +40,36 @@ class Parts:
     mark: StepMark
 
 
-def train(parts: Parts, progress: ProgressRecord) -> ProgressRecord:
+@dataclass(frozen=True)
+class Finished:
+    """The end of a training.
+
+    Attributes:
+        results: of the held-out documents after the last step, if that was made just now.
+    """
+
+    progress: ProgressRecord
+    results: Tensor | None
+
+
+def train(parts: Parts, progress: ProgressRecord, until: int | None = None) -> Finished:
     """Train from `progress` to the end of the recipe, or until it stops early.
 
     Every step is a function of weights, moments and its own number: its documents, dropout and
     learning rate follow from these. So it makes no difference where a run was interrupted.
 
+    Args:
+        until: the step to end after, before the recipe's end.
     Raises:
-        TrainingStopped: a loss or norm is not finite, or a spike.
+        TrainingStopped: a loss or norm is not finite, or a spike; or what is to be kept of the model
+            is not finite, or its results.
         KeyboardInterrupt, Terminated: somebody asked to stop; a checkpoint is sealed.
     """
     recipe, clock, observer = parts.recipe, parts.clock, parts.observer
     total = recipe.train.steps
+    results = None
     parts.engine.model.train()
-    while not _done(progress, recipe):
+    while progress.step != until and not _done(progress, recipe):
         number = progress.step
         parts.mark.at(number + 1)
         lr = learning_rate(recipe.schedule, recipe.optimizer.lr, number, total)
@@ -65,26 +85,34 @@ def train(parts: Parts, progress: ProgressRecord) -> ProgressRecord:
             tokens=parts.task.seen(number),
         )
         parts.care.judge(step)
-        progress = dataclasses.replace(progress, step=step.number, losses=tuple(parts.care.state()))
+        progress = dataclasses.replace(
+            progress,
+            step=step.number,
+            losses=tuple(parts.care.state()),
+            metrics=with_line(progress.metrics, step),
+        )
         observer.step(step)
 
-        every = recipe.evaluate.every
-        if every is not None and (step.number % every == 0 or step.number == total):
-            with clock.phase("evaluation"):
-                results = held_out_results(parts.task, parts.engine.model, parts.world)
-                figures = parts.task.measure(results).figures()
-            progress = progress.with_evaluation(Evaluation(step.number, figures))
-            observer.evaluation(step.number, figures)
-
-        with clock.phase("checkpoint"):
-            parts.keeper.after(progress, done=_done(progress, recipe))
+        results, every = None, recipe.evaluate.every
+        try:
+            if step.number == total or (every is not None and step.number % every == 0):
+                with clock.phase("evaluation"):
+                    results = held_out_results(parts.task, parts.engine.model, parts.world)
+                    figures = parts.task.measure(results).figures()
+                if every is not None:
+                    progress = progress.with_evaluation(Evaluation(step.number, figures))
+                    observer.evaluation(step.number, figures)
+            with clock.phase("checkpoint"):
+                parts.keeper.after(progress, done=_done(progress, recipe))
+        except VerificationError as error:
+            raise stopped_after(step, f"after it, {error}") from error
         timing = parts.timekeeper.after(step)
         if timing is not None:
             observer.timing(timing)
     rest = parts.timekeeper.rest()
     if rest is not None:
         observer.timing(rest)
-    return progress
+    return Finished(progress, results)
 
 
 def _done(progress: ProgressRecord, recipe: TrainingRecipe) -> bool:

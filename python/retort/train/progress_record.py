@@ -10,7 +10,7 @@ from retort.core.errors import SealError
 from retort.evaluate.run_facts import Evaluation
 from retort.train.recipe import EvaluateConfig
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class ProgressRecord:
         step: how many optimiser steps were made; it is also the whole state of the reader.
         evaluations: in order.
         losses: of the last steps, by which the next is judged.
+        metrics: the digest of the lines of metrics.jsonl; see `metrics_file.with_line`.
     """
 
     step: int = 0
     evaluations: tuple[Evaluation, ...] = ()
     losses: tuple[float, ...] = ()
+    metrics: str = ""
 
     def to_bytes(self) -> bytes:
         """As canonical JSON."""
@@ -44,6 +46,7 @@ class ProgressRecord:
                 step=int(value["step"]),
                 evaluations=tuple(Evaluation(**one) for one in value["evaluations"]),
                 losses=tuple(value["losses"]),
+                metrics=str(value["metrics"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise SealError(f"progress.json: is not the progress of a run: {error!r}") from error

@@ -10,6 +10,7 @@ The run's directory, in which a run that was interrupted goes on:
     timings.jsonl        how fast it was, and where the time went
     tensorboard/         the same for TensorBoard
     checkpoint/          sealed: weights, tokenizer, labels
+    checkpoint.seal      its seal
     logits.safetensors   of the held-out documents, by the trained model in memory (or losses)
     evaluation.json      what the verifying process measured
     report.html          for people, and README.md for a hub: a model card
@@ -20,17 +21,22 @@ The run's directory, in which a run that was interrupted goes on:
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+import torch
+from torch import Tensor
 
 from retort.core.config import Recipe, for_seal
 from retort.core.errors import ConfigError
+from retort.core.seal import Sealed
 from retort.evaluate.held_out import HELD_OUT
 from retort.models.checkpoint import stored_weights
 from retort.models.determinism import fix_arithmetic
 from retort.train.allocator import keep_freed_memory
+from retort.train.best import BestCheckpoint
 from retort.train.care import Care, TrainingStopped
 from retort.train.checkpoint_writer import CheckpointWriter, Tensors
 from retort.train.engine import Engine
@@ -40,18 +46,20 @@ from retort.train.held_out_results import held_out_results
 from retort.train.inspection import refuse_stopped, write_inspection
 from retort.train.judging import RunResult, Trained, finish, judge
 from retort.train.keeper import Keeper
-from retort.train.loop import Parts, train
+from retort.train.loop import Finished, Parts, train
+from retort.train.metrics_file import read_metrics
 from retort.train.observers import Observer
 from retort.train.peak import peak_of
 from retort.train.phases import PhaseClock
 from retort.train.progress_record import ProgressRecord
 from retort.train.recipe import TrainingRecipe, sealed_configuration
 from retort.train.resuming import (
+    Beginning,
     TensorReader,
     check_same_run,
-    checkpoint_path,
     newest_checkpoint,
     remove_leftovers,
+    sound_checkpoint,
 )
 from retort.train.run_directory import CHECKPOINT, claimed, write_recipe
 from retort.train.source import SourceFacts
@@ -62,10 +70,12 @@ from retort.train.tensor_file import TensorSpec
 from retort.train.throughput import Meter, ModelCost
 from retort.train.timings import Timekeeper, read_timings, summary_line
 from retort.train.tokens import TRAIN
-from retort.train.watch import TIMINGS, open_observers
+from retort.train.watch import METRICS, TIMINGS, open_observers
 from retort.train.world import World
 
 _log = logging.getLogger(__name__)
+
+_CPU = torch.device("cpu")
 
 
 def run_recipe(
@@ -83,7 +93,8 @@ def run_recipe(
     Raises:
         UserError: the recipe, its inputs or `run` are not usable.
         TrainingStopped: the loss was no number, or a spike; what caused it is in `stopped/`.
-        VerificationError: the fresh process could not even read the checkpoint.
+        VerificationError: the fresh process could not even read the checkpoint, or the best one was
+            computed again and is another.
     """
     start = time.time()
     if world.size > recipe.config.train.shards:
@@ -124,8 +135,12 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
     engine, tensors = _open_engine(config, task, world, clock)
     sealed_config = sealed_configuration(config, task.store.sealed.manifest)
     files = task.files(config.train.threads)
-    progress = _resume(run, task, engine, world, sealed_config)
-    care = Care(config.care, progress.losses)
+
+    def check_ours(sealed: Sealed) -> None:
+        check_same_run(sealed.manifest, task.inputs, sealed_config, sealed.path)
+
+    found = _newest(run, world, check_ours)
+    progress = found.progress
 
     peak = peak_of(world.device, config.train.precision)
     meter = Meter(ModelCost.of(task.model, *task.attention), peak, world.size)
@@ -151,22 +166,33 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
                     task=task,
                     engine=engine,
                     world=world,
-                    care=care,
+                    care=Care(config.care, progress.losses),
                     keeper=keeper,
                     observer=observer,
                     clock=clock,
                     timekeeper=Timekeeper(clock, meter, world.device, config.logging.every),
                     mark=mark,
                 )
+                best = BestCheckpoint(
+                    run,
+                    parts,
+                    writer,
+                    check_ours=check_ours,
+                    beginning=lambda: Beginning(open_task(config, run, _CPU, once).model),
+                )
                 try:
-                    progress = train(parts, progress)
+                    if best.secure(progress) and world.is_main:
+                        sound_checkpoint(run, progress.step)  # that was hours ago, maybe
+                    _restore(found, engine, world)
+                    finished = train(parts, progress)
+                    progress = finished.progress
+                    selected = best.take(progress)
                 except TrainingStopped:
                     writer.finish()  # what was begun before is good, and all ranks are here
                     raise
             if world.is_main and progress.step > 0:
                 _log.info("%s", summary_line(read_timings(run / TIMINGS), peak.source))
-            selected = _select(config, run, engine, progress)
-            results = held_out_results(task, engine.model, world)
+            results = _results(finished, selected, parts)
             once(lambda: task.write_results(run, results))
             writer.begin(run / CHECKPOINT, files, {"model": tensors["model"]}, engine.pieces())
     except TrainingStopped as stopped:
@@ -191,34 +217,40 @@ def _open_engine(
     return engine, {"model": weights, "optimizer": moments}
 
 
-def _resume(
-    run: Path, task: Task, engine: Engine, world: World, config: Mapping[str, Any]
-) -> ProgressRecord:
-    """Take over the newest checkpoint that verifies; rank 0 looks, all read."""
+@dataclass(frozen=True)
+class _Newest:
+    """The checkpoint that a run goes on from; None at its beginning."""
+
+    path: Path | None
+    progress: ProgressRecord
+
+
+def _newest(run: Path, world: World, check_ours: Callable[[Sealed], None]) -> _Newest:
+    """Rank 0 looks, and all are told."""
+    newest = _Newest(None, ProgressRecord())
     found = newest_checkpoint(run) if world.is_main else None
     if found is not None:
-        check_same_run(found.sealed.manifest, task.inputs, config, found.sealed.path)
-    told = None if found is None else (found.sealed.path, found.progress)
-    told = world.broadcast_object(told, "while a checkpoint was looked for")
-    if told is None:
-        return ProgressRecord()
-    path, progress = told
-    engine.restore(TensorReader(path), progress.step)
-    if world.is_main:
-        _log.info("going on after step %d, from %s", progress.step, path)
-    return progress
+        check_ours(found.sealed)
+        read_metrics(run / METRICS, found.progress.step, found.progress.metrics)
+        newest = _Newest(found.sealed.path, found.progress)
+    return world.broadcast_object(newest, "while a checkpoint was looked for")
 
 
-def _select(config: TrainingRecipe, run: Path, engine: Engine, progress: ProgressRecord) -> int:
-    """Take the weights that the final checkpoint is to hold; tells of which step they are."""
-    best = progress.best(config.evaluate)
-    if config.evaluate.select == "last" or best is None or best.step == progress.step:
-        return progress.step
-    engine.restore(TensorReader(checkpoint_path(run, best.step)), best.step)
-    _log.info(
-        "the checkpoint is that of step %d, the best by %s", best.step, config.evaluate.metric
-    )
-    return best.step
+def _restore(newest: _Newest, engine: Engine, world: World) -> None:
+    """Take over its state; all ranks read."""
+    if newest.path is not None:
+        engine.restore(TensorReader(newest.path), newest.progress.step)
+        if world.is_main:
+            _log.info("going on after step %d, from %s", newest.progress.step, newest.path)
+
+
+def _results(finished: Finished, selected: int, parts: Parts) -> Tensor:
+    """What the weights of step `selected` say of the held-out documents; it is finite."""
+    if finished.results is not None and selected == finished.progress.step:
+        return finished.results
+    results = held_out_results(parts.task, parts.engine.model, parts.world)
+    parts.task.measure(results)  # refuses what is not finite, before anything is sealed
+    return results
 
 
 def _open_observer(recipe: Recipe[TrainingRecipe], run: Path, world: World, done: int) -> Observer:

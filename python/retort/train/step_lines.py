@@ -32,7 +32,7 @@ class StepLines:
         Raises:
             StorageError: the disk is full.
         """
-        line = json.dumps(record).encode() + b"\n"
+        line = as_line(record)
         with storage_errors(self.path):
             while line:
                 line = line[self._file.write(line) :]
@@ -45,6 +45,11 @@ class StepLines:
     def close(self) -> None:
         """No line can be written after it."""
         self._file.close()
+
+
+def as_line(record: dict[str, JSON]) -> bytes:
+    """The line of a record."""
+    return json.dumps(record).encode() + b"\n"
 
 
 def read_lines(path: Path) -> Iterator[dict[str, JSON]]:
