@@ -9,6 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from third_party.requirements.pip import Index
+
 
 @dataclass(frozen=True)
 class Lock:
@@ -18,12 +20,14 @@ class Lock:
         inputs: every file that the resolution depends on.
         wheelhouse: whether pip's find-links folders are searched.
         barred: patterns of distributions that must not be in it.
+        indexes: where distributions are that the common index lacks; asked after pip's own settings.
     """
 
     name: str
     inputs: tuple[str, ...]
     wheelhouse: bool = False
     barred: tuple[str, ...] = field(default=())
+    indexes: tuple[Index, ...] = field(default=())
 
 
 LOCKS = (
@@ -32,6 +36,7 @@ LOCKS = (
         ("cpu.in", "runtime.in", "uv.toml"),
         wheelhouse=True,
         barred=(r"nvidia-.*", "triton", "cuda-.*"),
+        indexes=(Index("torch", "https://download.pytorch.org/whl/cpu"),),
     ),
     Lock("cuda", ("cuda.in", "runtime.in", "uv.toml")),
     Lock("dev", ("dev.in", "cpu.lock", "uv.toml")),
@@ -54,10 +59,11 @@ def _digest(lock: Lock, folder: pathlib.Path) -> str:
 
 
 def header(lock: Lock, folder: pathlib.Path) -> str:
-    """The comment that ties a lock to its inputs."""
+    """The comment that ties a lock to its inputs and says where its distributions are."""
     return (
         f"# Made by: bazel run //third_party/requirements:update\n"
         f"# From {', '.join(lock.inputs)}: sha256:{_digest(lock, folder)}\n"
+        + "".join(f"{index.to_line()}\n" for index in lock.indexes)
     )
 
 

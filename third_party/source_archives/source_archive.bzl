@@ -21,7 +21,7 @@ def _source_archive_impl(rctx):
         quiet = False,
     )
     if done.return_code:
-        fail("the source archive that %s names could not be fetched; what pip said stands above" % rctx.attr.pin)
+        fail("the source archive that %s names could not be fetched; the line above says why" % rctx.attr.pin)
     rctx.file("BUILD.bazel", """\
 load("@rules_python//python:py_library.bzl", "py_library")
 

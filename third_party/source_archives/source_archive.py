@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pathlib
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -17,28 +16,12 @@ from typing import Any
 sys.path.append(str(pathlib.Path(__file__).parents[2]))
 from third_party.requirements import pip
 
-_HERE = pathlib.Path(__file__).parent
-
 
 def _download(pin: dict[str, Any], folder: pathlib.Path) -> pathlib.Path:
     """Returns the archive. Its digest was checked by pip against the pin."""
-    backend = folder / "backend" / "setuptools"
-    backend.mkdir(parents=True)
-    (backend / "__init__.py").touch()
-    shutil.copy(_HERE / "metadata_only.py", backend / "build_meta.py")
-    archives = folder / "archives"
-    pip.fetch(
-        pin["distribution"],
-        pin["version"],
-        [f"sha256:{pin['sha256']}"],
-        arguments=[
-            *("download", "--no-binary=:all:", "--use-pep517", "--no-build-isolation"),
-            f"--dest={archives}",
-        ],
-        folder=folder,
-        environment={"PYTHONPATH": str(backend.parent)},
-    )
-    (archive,) = archives.iterdir()
+    line = pip.requirement(pin["distribution"], pin["version"], [f"sha256:{pin['sha256']}"])
+    pip.fetch([line], folder / "archives", folder, source=True)
+    (archive,) = (folder / "archives").iterdir()
     return archive
 
 
@@ -81,11 +64,14 @@ def main() -> None:
     os.umask(0o022)
     pin = json.loads(options.pin.read_text())
     with tempfile.TemporaryDirectory() as temporary:
-        archive = _download(pin, pathlib.Path(temporary))
+        try:
+            archive = _download(pin, pathlib.Path(temporary))
+        except pip.FetchError as error:
+            sys.exit(f"error: {error}")
         try:
             unpack(archive.read_bytes(), pin["members"], options.out / pin["package"])
         except (KeyError, tarfile.TarError) as error:
-            sys.exit(f"{archive.name} is not as {options.pin.name} says: {error.args[0]}")
+            sys.exit(f"error: {archive.name} is not as {options.pin.name} says: {error.args[0]}")
 
 
 if __name__ == "__main__":

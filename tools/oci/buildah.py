@@ -8,14 +8,13 @@ import os
 import pathlib
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from third_party.requirements.pip import settings as pip_settings
 from tools.oci.errors import ImageError
 
-_PIP_KEYS = ("index-url", "extra-index-url", "find-links", "cert", "trusted-host", "timeout")
 _MOUNTS = pathlib.Path("/proc/self/mounts")
 _DEBIAN = "bookworm"
 
@@ -34,8 +33,8 @@ class PipAccess:
 
     @classmethod
     def of_this_machine(cls) -> "PipAccess":
-        """What `pip config` says, the environment first."""
-        settings = {key: value for key in _PIP_KEYS if (value := _pip_setting(key))}
+        """Where pip's settings have it look, of files and variables alike."""
+        settings = {key: " ".join(value.split()) for key, value in pip_settings().items()}
         paths = []
         for word in " ".join(settings.values()).split():
             if word.startswith("file://"):
@@ -47,16 +46,6 @@ class PipAccess:
     def config_file(self) -> str:
         """The content of a pip.conf."""
         return "[global]\n" + "".join(f"{key} = {value}\n" for key, value in self.settings.items())
-
-
-def _pip_setting(key: str) -> str:
-    base = getattr(sys, "_base_executable", sys.executable)
-    for section in (":env:", "global", "install", "download"):
-        command = [base, "-m", "pip", "config", "get", f"{section}.{key}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return " ".join(done.stdout.split())
-    return ""
 
 
 def bootstrap(folder: pathlib.Path) -> None:

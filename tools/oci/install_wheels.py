@@ -2,10 +2,10 @@
 
     python3.11 -m tools.oci.install_wheels --requirements LIST --site-packages DIR
 
-pip fetches wheels and checks them against the list's hashes; what is published as source alone is built with the pinned
-build tools of the same list and a fixed clock. A wheel's files go where PEP 427 says, as the wheel has them: pip itself
-would add an INSTALLER and write each RECORD anew. Programs are left out (an image starts its own with `python -m`), and
-so are files that Bazel would read.
+pip fetches wheels and checks them against the list's hashes; what is published as source alone is built to the digest
+that is checked in. A wheel's files go where PEP 427 says, as the wheel has them: pip itself would add an INSTALLER and
+write each RECORD anew. Programs are left out (an image starts its own with `python -m`), and so are files that Bazel
+would read.
 """
 
 import argparse
@@ -14,15 +14,13 @@ import os
 import pathlib
 import py_compile
 import re
-import subprocess
-import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
 
+from third_party.requirements import pip, source_build
 from tools.oci import errors
 from tools.oci.errors import ImageError
-from tools.oci.requirements import SOURCE_BUILDS, read_lock
+from tools.oci.requirements import read_lock
 
 _BAZEL_FILES = frozenset(
     {"BUILD", "BUILD.bazel", "MODULE.bazel", "REPO.bazel", "WORKSPACE", "WORKSPACE.bazel"}
@@ -69,46 +67,43 @@ def unpack(wheel: pathlib.Path, site_packages: pathlib.Path) -> None:
             target.chmod(0o755 if member.external_attr >> 16 & _EXECUTABLE else 0o644)
 
 
-def _pip(arguments: Sequence[str], requirements: str, folder: pathlib.Path) -> None:
-    listed = folder / "requirements.txt"
-    listed.write_text(requirements, encoding="utf-8")
-    # A build must not find a checkout around it, nor a clock, nor an order of sets by chance.
-    fixed = {
-        "DS_BUILD_OPS": "0",
-        "GIT_DIR": os.devnull,
-        "PYTHONHASHSEED": "0",
-        "PYTHONPATH": str(folder / "build"),
-        "SOURCE_DATE_EPOCH": "315532800",
-        "TMPDIR": str(folder),
-    }
-    command = [
-        *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "wheel"),
-        *("--no-deps", "--require-hashes", "--no-build-isolation", "--only-binary=:all:"),
-        *(f"--wheel-dir={folder / 'wheels'}", f"--requirement={listed}", *arguments),
-    ]
-    done = subprocess.run(command, cwd=folder, env=os.environ | fixed, check=False)
-    if done.returncode:
-        raise ImageError("pip failed; what it said stands above. See `pip config list`")
-
-
 def fetch(requirements: str, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The wheels of a list, those of build tools among them.
+    """The wheels of a list, downloaded or built.
 
     Args:
-        requirements: entries with hashes, as a lock has them.
+        requirements: a list's text, with hashes as a lock has them.
         folder: for the wheels and what they are built from.
     Raises:
-        ImageError: pip failed, or a build tool is not in the list.
+        ImageError: one cannot be had.
     """
-    sources = sorted(read_lock(requirements).keys() & SOURCE_BUILDS.keys())
-    for needed in sorted({SOURCE_BUILDS[name] for name in sources}):
-        if needed not in read_lock(requirements):
-            raise ImageError(f"the list lacks {needed}, which {', '.join(sources)} is built with")
-        _pip([], read_lock(requirements)[needed].text, folder)
-    for tool in (folder / "wheels").glob("*.whl"):
-        unpack(tool, folder / "build")
-    _pip([f"--no-binary={name}" for name in sources], requirements, folder)
-    return sorted((folder / "wheels").glob("*.whl"))
+    indexes = pip.read_indexes(requirements)
+    lines = {
+        name: " ".join(pin.text.replace("\\\n", " ").split())
+        for name, pin in read_lock(requirements).items()
+    }
+    common = [
+        line for name, line in lines.items() if name not in {*indexes, *source_build.recipes()}
+    ]
+    wheels = folder / "wheels"
+    made = []
+    try:
+        pip.fetch(common, wheels, folder)
+        for name, index in indexes.items():
+            pip.fetch([lines[name]], wheels, folder, index=index)
+        for name in sorted(source_build.recipes().keys() & lines.keys()):
+            pinned, *hashes = lines[name].split()
+            work = folder / name
+            work.mkdir()
+            wheel = source_build.make(
+                name,
+                pinned.partition("==")[2],
+                [digest.removeprefix("--hash=") for digest in hashes],
+                work,
+            )
+            made.append(source_build.verified(name, wheel))
+    except pip.FetchError as error:
+        raise ImageError(str(error)) from error
+    return sorted([*wheels.glob("*.whl"), *made], key=lambda path: path.name)
 
 
 def add_byte_code(site_packages: pathlib.Path) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from third_party.requirements.pip import read_indexes
 from tools.oci import errors
 from tools.oci.build_graph import closure
 from tools.oci.errors import ImageError
@@ -18,9 +19,6 @@ PROGRAMS = {"training": "//python/retort/train:main", "inference": "//python/ret
 """Image to the program that it starts."""
 
 ACCELERATORS = ("cpu", "cuda")
-
-SOURCE_BUILDS = {"deepspeed": "setuptools"}
-"""Distributions published as source alone, to what their build imports; WORKSPACE and MODULE.bazel say the same."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,18 @@ def lists(root: pathlib.Path) -> dict[str, str]:
         named = closure(root, program).distributions
         for accelerator in ACCELERATORS:
             lock = root / f"third_party/requirements/{accelerator}.lock"
-            pins = read_lock(lock.read_text(encoding="utf-8"))
+            text = lock.read_text(encoding="utf-8")
+            pins = read_lock(text)
             names = needed(pins, named)
-            builds = {SOURCE_BUILDS[name] for name in names if name in SOURCE_BUILDS}
+            indexes = [
+                one.to_line() + "\n" for name, one in read_indexes(text).items() if name in names
+            ]
             head = (
                 "# Made by: python3 -m tools.oci.requirements\n"
                 f"# From {accelerator}.lock, for {program}\n"
             )
-            made[f"docker/{image}_{accelerator}.txt"] = head + "".join(
-                pins[name].text for name in sorted({*names, *builds})
+            made[f"docker/{image}_{accelerator}.txt"] = "".join(
+                [head, *indexes, *(pins[name].text for name in names)]
             )
     return made
 

@@ -31,6 +31,15 @@ def _parse(text):
             fail("%s has no hash in the lock" % name)
     return pins
 
+def _indexes(text):
+    """{name: where the header says it is, if pip's own settings have no such place}."""
+    found = {}
+    for line in text.split("\n"):
+        if line.startswith("# Index of "):
+            name, _, address = line[len("# Index of "):].partition(": ")
+            found[_normalise(name)] = address
+    return found
+
 def _closures(pins):
     """{name: every distribution it needs, itself first}."""
     needs = {name: [] for name in pins}
@@ -105,14 +114,14 @@ def _lock_repository_impl(rctx):
     hubs = {hub: {} for hub in rctx.attr.hubs}
     for label, use in rctx.attr.locks.items():
         hub, _, lock = use.partition(" ")
-        pins = _parse(rctx.read(label))
+        text = rctx.read(label)
+        pins, indexes = _parse(text), _indexes(text)
         repositories = {name: _repository(name, pin) for name, pin in pins.items()}
         for name, closure in _closures(pins).items():
-            build_needs = rctx.attr.source_builds.get(name)
             wheels[repositories[name]] = struct(
                 name = name,
                 pin = pins[name],
-                build_path = ["@%s//:wheel.json" % repositories[build_needs]] if build_needs else [],
+                index = indexes.get(name, ""),
             )
             hubs[hub].setdefault(name, {})[lock] = [repositories[need] for need in closure]
 
@@ -125,12 +134,12 @@ def _lock_repository_impl(rctx):
         "def install_wheels():",
     ]
     for repository, wheel in sorted(wheels.items()):
-        lines.append("    wheel_repository(name = %r, distribution = %r, version = %r, hashes = %r, build_path = %r)" % (
+        lines.append("    wheel_repository(name = %r, distribution = %r, version = %r, hashes = %r, index = %r)" % (
             repository,
             wheel.name,
             wheel.pin.version,
             wheel.pin.hashes,
-            wheel.build_path,
+            wheel.index,
         ))
     for hub, packages in hubs.items():
         locks = [use.partition(" ")[2] for use in rctx.attr.locks.values() if use.startswith(hub + " ")]
@@ -149,9 +158,6 @@ lock_repository = repository_rule(
         "locks": attr.label_keyed_string_dict(
             doc = "Lock file to 'HUB LOCK'; of several locks in one hub, a flag chooses.",
             mandatory = True,
-        ),
-        "source_builds": attr.string_dict(
-            doc = "Distributions published as source alone, to what their build imports.",
         ),
     },
     doc = "Reads the locks and writes `install_wheels()`, which declares a lazy repository a wheel.",

@@ -12,12 +12,14 @@ def _wheel_repository_impl(rctx):
         "--out=" + str(rctx.path(".")),
     ]
     command += ["--hash=" + digest for digest in rctx.attr.hashes]
-    command += ["--build-path=%s/site-packages" % rctx.path(label).dirname for label in rctx.attr.build_path]
-    rctx.path(Label("@retort//third_party/requirements:pip.py"))  # wheel.py imports it: a change of it counts
+    if rctx.attr.index:
+        command.append("--index=" + rctx.attr.index)
+    for name in ["pip.py", "source_build.py", "source_builds.json"]:  # wheel.py reads them: a change of one counts
+        rctx.path(Label("@retort//third_party/requirements:" + name))
     rctx.report_progress("fetching %s %s" % (rctx.attr.distribution, rctx.attr.version))
     done = rctx.execute(command, timeout = 3600, quiet = False)
     if done.return_code:
-        fail("%s %s could not be fetched; what pip said stands above" % (rctx.attr.distribution, rctx.attr.version))
+        fail("%s %s could not be fetched; the line above says why" % (rctx.attr.distribution, rctx.attr.version))
     rctx.file("BUILD.bazel", """\
 load("@rules_python//python:py_library.bzl", "py_library")
 
@@ -38,10 +40,10 @@ py_library(
 wheel_repository = repository_rule(
     implementation = _wheel_repository_impl,
     attrs = {
-        "build_path": attr.label_list(doc = "wheel.json of each wheel that a build from source imports."),
         "distribution": attr.string(mandatory = True),
         "hashes": attr.string_list(mandatory = True),
+        "index": attr.string(doc = "Where to look after pip's own settings."),
         "version": attr.string(mandatory = True),
     },
-    doc = "Fetches one pinned wheel through the machine's pip configuration and unpacks it.",
+    doc = "Fetches one pinned wheel, or builds it where only its source is published, and unpacks it.",
 )

@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 
 sys.path.append(str(pathlib.Path(__file__).parents[3]))
-from third_party.requirements import pip
+from third_party.requirements import pip, source_build
 
 # A file of one of these names inside a wheel would end the directory's Bazel package.
 _BAZEL_FILES = {
@@ -47,30 +47,14 @@ def _store() -> pathlib.Path:
 
 
 def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
-    """Returns the wheel, downloaded or built. Its digest was checked by pip against the lock."""
-    wheels = folder / "wheels"
-    environment = {}
-    if options.build_path:
-        # A build must not find the checkout around it, nor a clock, nor chance.
-        environment = {
-            "GIT_DIR": os.devnull,
-            "PYTHONHASHSEED": "0",  # the order in which requirements are written
-            "PYTHONPATH": os.pathsep.join(options.build_path),
-            "SOURCE_DATE_EPOCH": "315532800",
-            "TMPDIR": str(folder),
-        }
-        arguments = ["wheel", "--no-build-isolation", f"--wheel-dir={wheels}"]
-    else:
-        arguments = ["download", "--only-binary=:all:", f"--dest={wheels}"]
-    pip.fetch(
-        options.distribution,
-        options.version,
-        options.hash,
-        arguments=arguments,
-        folder=folder,
-        environment=environment,
-    )
-    (wheel,) = wheels.iterdir()
+    """Returns the wheel, downloaded or built. Its digest was checked against the lock, or against what a build must give."""
+    name, version = options.distribution, options.version
+    if name in source_build.recipes():
+        return source_build.verified(name, source_build.make(name, version, options.hash, folder))
+    line = pip.requirement(name, version, options.hash)
+    index = pip.Index(name, options.index) if options.index else None
+    pip.fetch([line], folder / "wheels", folder, index=index)
+    (wheel,) = (folder / "wheels").iterdir()
     return wheel
 
 
@@ -153,24 +137,28 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--hash", action="append", required=True)
     parser.add_argument("--interpreter", required=True, type=pathlib.Path)
-    parser.add_argument("--build-path", action="append", default=[])
+    parser.add_argument("--index", help="where to look after pip's own settings")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     options = parser.parse_args()
     os.umask(0o022)
-    # What the layout depends on: the pin, the interpreter whose bytecode it holds, what it is built with, this code.
+    # What the layout depends on: the pin, the interpreter whose bytecode it holds, how it is built, this code.
     key = hashlib.sha256(options.interpreter.read_bytes())
     for code in (__file__, pip.__file__):
         key.update(pathlib.Path(code).read_bytes())
     key.update("\0".join([options.version, *sorted(options.hash)]).encode())
-    for path in options.build_path:
-        key.update((pathlib.Path(path).parent / "wheel.json").read_bytes())
+    if options.distribution in source_build.recipes():
+        key.update(
+            source_build.RECIPES.read_bytes() + pathlib.Path(source_build.__file__).read_bytes()
+        )
     home = _store() / f"{options.distribution}-{options.version}-{key.hexdigest()[:24]}"
     try:
         if not home.is_dir():
             _install(options, home)
         _link(home, options.out)
+    except pip.FetchError as error:
+        sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"{options.distribution} cannot be unpacked below {home.parent}: {error}")
+        sys.exit(f"error: {options.distribution} cannot be unpacked below {home.parent}: {error}")
 
 
 if __name__ == "__main__":
