@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 _LISTS = ("extra-index-url", "find-links", "trusted-host")
 _WHERE = (
@@ -21,11 +22,18 @@ _WHERE = (
 """The settings that say where pip looks for packages and how it gets there. No other is taken from the user."""
 
 _PLACES = ("index-url", "pypi-url", "no-index", "extra-index-url", "find-links")
+_FIXED = ("--no-deps", "--require-hashes")
 _METADATA_ONLY = pathlib.Path(__file__).parents[1] / "source_archives/metadata_only.py"
 
 
 class FetchError(Exception):
     """A distribution cannot be had; the message is one line that says where it was looked for and what to do."""
+
+
+def refuse(message: object) -> NoReturn:
+    """Ends a program with one line."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 @dataclass(frozen=True)
@@ -135,18 +143,20 @@ def _reason(said: str) -> str:
     if "EOFError" in said:
         return "it asks for a name and a password"
     errors = re.findall(r"^ERROR: (.+)$", said, re.MULTILINE)
-    broken = re.findall(r"connection broken by '(.+)':|Could not fetch URL (.+)", said)
+    broken = re.findall(r"Could not fetch URL (.+?)(?: - skipping)?$", said, re.MULTILINE)
     if broken and (not errors or "No matching distribution" in errors[-1]):
-        said = re.sub(r"<[^<>]*>: ", "", "".join(broken[-1]).strip())  # of Python's objects
-        return _without_password(said)[:300]
-    return _without_password((errors or said.strip().splitlines() or ["pip failed"])[-1])[:300]
+        cause = re.search(r"Caused by (.+)\)$", broken[-1])
+        text = re.sub(r"<[^<>]*>: ", "", cause[1] if cause else broken[-1])  # of Python's objects
+    else:
+        text = (errors or said.strip().splitlines() or ["pip failed"])[-1]
+    return _without_password(text)[:300]
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Runs pip; returns why it failed, or None."""
     base = getattr(sys, "_base_executable", sys.executable)  # a virtual environment may lack pip
     done = subprocess.run(
-        [base, "-P", "-m", "pip", "download", "--no-deps", "--require-hashes", *arguments],
+        [base, "-P", "-m", "pip", "-vv", "download", *_FIXED, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

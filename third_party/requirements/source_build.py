@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from third_party.requirements import pip
@@ -99,13 +99,31 @@ def make(
     return _build(recipes()[distribution], archive, folder)
 
 
+def tree_digest(files: Mapping[str, bytes]) -> str:
+    """One digest of a distribution's files by their paths in site-packages, those apart that an installer writes."""
+    lines = [
+        f"{hashlib.sha256(content).hexdigest()}  {path}\n"
+        for path, content in sorted(files.items())
+        if not path.endswith((".pyc", "/INSTALLER", "/RECORD", "/REQUESTED"))
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def digests(wheel: pathlib.Path) -> dict[str, str]:
+    """What `source_builds.json` says of a wheel: the digest of its bytes, and of what is imported from it."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".data/" not in name]
+        tree = tree_digest({name: archive.read(name) for name in names})
+    return {"tree_sha256": tree, "wheel_sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()}
+
+
 def verified(distribution: str, wheel: pathlib.Path) -> pathlib.Path:
     """The wheel, if it is the one that `source_builds.json` names.
 
     Raises:
         FetchError: it has another digest.
     """
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    digest = digests(wheel)["wheel_sha256"]
     wanted = recipes()[distribution]["wheel_sha256"]
     if digest != wanted:
         raise FetchError(

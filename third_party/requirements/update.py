@@ -1,11 +1,10 @@
 """`bazel run //third_party/requirements:update [-- --upgrade]`: makes the locks anew with uv.
 
-It looks where pip's settings on this machine say; none of them is written into the repository. Where they do not suffice,
-what a lock's header names is asked too.
+It looks where pip's settings on this machine say; none of them is written into the repository. Where they do not
+suffice, what a lock's header names is asked too.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 
 from third_party.requirements import source_build
 from third_party.requirements.locks import LOCKS, Lock, header, problems, read_pins
-from third_party.requirements.pip import FetchError, Index, settings
+from third_party.requirements.pip import FetchError, Index, refuse, settings
 from tools.python.wheel_programs import wheel_program
 
 
@@ -99,7 +98,7 @@ def _build(folder: pathlib.Path) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             pin = pins[name]
             wheel = source_build.make(name, str(pin.version), pin.hashes, pathlib.Path(temporary))
-            recipe["wheel_sha256"] = hashlib.sha256(wheel.read_bytes()).hexdigest()
+            recipe.update(source_build.digests(wheel))
     text = json.dumps(recipes, indent=2, sort_keys=True)
     (folder / source_build.RECIPES.name).write_text(text + "\n")
 
@@ -120,7 +119,7 @@ def main() -> None:
             _compile(lock, folder, options.upgrade)
         _build(folder)
     except FetchError as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 if __name__ == "__main__":

@@ -67,11 +67,11 @@ def main() -> None:
         try:
             archive = _download(pin, pathlib.Path(temporary))
         except pip.FetchError as error:
-            sys.exit(f"error: {error}")
+            pip.refuse(error)
         try:
             unpack(archive.read_bytes(), pin["members"], options.out / pin["package"])
         except (KeyError, tarfile.TarError) as error:
-            sys.exit(f"error: {archive.name} is not as {options.pin.name} says: {error.args[0]}")
+            pip.refuse(f"{archive.name} is not as {options.pin.name} says: {error.args[0]}")
 
 
 if __name__ == "__main__":

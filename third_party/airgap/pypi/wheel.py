@@ -47,7 +47,7 @@ def _store() -> pathlib.Path:
 
 
 def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
-    """Returns the wheel, downloaded or built. Its digest was checked against the lock, or against what a build must give."""
+    """Returns the wheel, downloaded or built; its digest is the lock's, or the one that a build must give."""
     name, version = options.distribution, options.version
     if name in source_build.recipes():
         return source_build.verified(name, source_build.make(name, version, options.hash, folder))
@@ -78,7 +78,7 @@ def _unpack(wheel: pathlib.Path, target: pathlib.Path) -> None:
             ):
                 continue
             if destination.startswith("/") or ".." in pathlib.PurePath(destination).parts:
-                sys.exit(f"{wheel.name}: the member {member.filename!r} would be written outside")
+                pip.refuse(f"{wheel.name}: the member {member.filename!r} would be written outside")
             content = archive.read(member)
             # A script starts with the path of somebody's interpreter; programs are run as modules here.
             if destination.startswith("bin/") and content.startswith(b"#!"):
@@ -156,9 +156,9 @@ def main() -> None:
             _install(options, home)
         _link(home, options.out)
     except pip.FetchError as error:
-        sys.exit(f"error: {error}")
+        pip.refuse(error)
     except OSError as error:
-        sys.exit(f"error: {options.distribution} cannot be unpacked below {home.parent}: {error}")
+        pip.refuse(f"{options.distribution} cannot be unpacked below {home.parent}: {error}")
 
 
 if __name__ == "__main__":
