@@ -9,16 +9,24 @@ import pytest
 
 LAUNCHER = pathlib.Path(__file__).parents[2] / "tools/bazel"
 SYSTEM = "/usr/bin:/bin"
+DEBIAN = pytest.mark.skipif(
+    not os.path.exists("/usr/bin/bazel-4"), reason="Debian's Bazel is not here"
+)
 
 
 @pytest.fixture
 def launcher(tmp_path: pathlib.Path) -> pathlib.Path:
     """The launcher in a checkout of its own."""
-    (tmp_path / "checkout/tools").mkdir(parents=True)
-    (tmp_path / "checkout/third_party/airgap").mkdir(parents=True)
-    (tmp_path / "checkout/third_party/airgap/bazelrc").touch()
-    (tmp_path / "checkout/third_party/airgap/unsandboxed.bazelrc").touch()
-    return pathlib.Path(shutil.copy(LAUNCHER, tmp_path / "checkout/tools/bazel"))
+    return _checkout(tmp_path / "checkout")
+
+
+def _checkout(folder: pathlib.Path) -> pathlib.Path:
+    (folder / "tools").mkdir(parents=True)
+    (folder / "third_party/airgap").mkdir(parents=True)
+    (folder / "third_party/airgap/bazelrc").touch()
+    (folder / "third_party/airgap/unsandboxed.bazelrc").touch()
+    (folder / ".bazelversion").write_text("8.5.1\n")
+    return pathlib.Path(shutil.copy(LAUNCHER, folder / "tools/bazel"))
 
 
 def _program(folder: pathlib.Path, name: str, version: str) -> pathlib.Path:
@@ -37,7 +45,7 @@ def _start(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [launcher, "build", "//..."],
-        env={"PATH": path, **environment},
+        env={"PATH": path, "HOME": str(launcher.parents[2] / "home"), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -63,10 +71,180 @@ def test_an_older_bazel_is_not(
     assert "no Bazel 7 or newer" in done.stderr
 
 
-def test_bazelisk_is_preferred(launcher: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    _program(tmp_path / "bin", "bazelisk", "")
+BAZELISKS = {
+    "bazelisk": '#!/bin/sh\necho "bazelisk: $*"\n',
+    "bazel": '#!/usr/bin/env sh\n# starts @bazel/bazelisk\necho "bazelisk: $*"\n',
+}
+
+
+def _bazelisk(folder: pathlib.Path, name: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(BAZELISKS[name])
+    (folder / name).chmod(0o755)
+
+
+def _fetched(home: pathlib.Path, layout: str) -> None:
+    path = home / "downloads" / layout
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
+LAYOUTS = [
+    "metadata/bazelbuild/bazel-8.5.1-linux-x86_64",
+    "bazelbuild/bazel-8.5.1-linux-arm64/bin/bazel",
+]
+
+
+@pytest.mark.parametrize("name", sorted(BAZELISKS))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_bazelisk_that_has_its_bazel_is_preferred(
+    launcher: pathlib.Path, tmp_path: pathlib.Path, name: str, layout: str
+) -> None:
+    _bazelisk(tmp_path / "bin", name)
+    _fetched(tmp_path / "home/.cache/bazelisk", layout)
+    done = _start(launcher, f"{tmp_path}/bin:{SYSTEM}")
+    assert (done.stdout, done.stderr) == ("bazelisk: build //...\n", "")
+
+
+def test_bazelisk_keeps_its_bazel_where_it_is_told(
+    launcher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    _bazelisk(tmp_path / "bin", "bazelisk")
+    _fetched(tmp_path / "elsewhere", LAYOUTS[0])
+    done = _start(launcher, f"{tmp_path}/bin:{SYSTEM}", BAZELISK_HOME=f"{tmp_path}/elsewhere")
+    assert (done.stdout, done.stderr) == ("bazelisk: build //...\n", "")
+
+
+def test_a_bazelisk_is_told_to_fetch_where_nothing_else_will_do(
+    launcher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    _bazelisk(tmp_path / "bin", "bazelisk")
+    done = _start(launcher, f"{tmp_path}/bin:{SYSTEM}", RETORT_ENGINE="upstream")
+    assert done.stdout == "bazelisk: build //...\n"
+    (line,) = done.stderr.splitlines()
+    assert "RETORT_ENGINE=airgap" in line
+
+
+@DEBIAN
+@pytest.mark.parametrize("name", sorted(BAZELISKS))
+def test_a_bazelisk_that_would_have_to_fetch_is_not_started_where_debians_bazel_is(
+    launcher: pathlib.Path, tmp_path: pathlib.Path, name: str
+) -> None:
+    _bazelisk(tmp_path / "bin", name)
+    done = subprocess.run(
+        [launcher, "--version"],
+        env={"PATH": f"{tmp_path}/bin:{SYSTEM}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no_version" in done.stdout
+    (line,) = (one for one in done.stderr.splitlines() if "no sandbox" not in one)
+    assert f"{tmp_path}/bin/{name} (Bazelisk)" in line
+    assert "RETORT_ENGINE=airgap" in line
+
+
+@DEBIAN
+def test_a_bazel_that_hangs_is_passed_over_and_named(
+    launcher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    _program(tmp_path / "bin", "bazel", "").write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    done = subprocess.run(
+        [launcher, "--version"],
+        env={"PATH": f"{tmp_path}/bin:{SYSTEM}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no_version" in done.stdout
+    assert f"{tmp_path}/bin/bazel does not tell its version: taking Debian's" in done.stderr
+
+
+def _refused(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+ODD = ["with space", "\u00e9", "\u4e2d\u6587", "a\nb"]
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("engine", ["airgap", "upstream"])
+def test_a_path_that_bazel_cannot_do_is_refused_before_it_starts(
+    tmp_path: pathlib.Path, name: str, engine: str
+) -> None:
+    launcher = _checkout(tmp_path / name / "checkout")
     _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
-    assert _start(launcher, f"{tmp_path}/bin:{SYSTEM}").stdout == "bazelisk: build //...\n"
+    line = _refused(_start(launcher, f"{tmp_path}/bin:{SYSTEM}", RETORT_ENGINE=engine))
+    assert "this checkout" in line
+
+
+@pytest.mark.parametrize("name", ["it's", "a:b", "a&b", "a;b", "a$b", "(a)", "a#b", "~a", "a*?[b]"])
+def test_other_paths_are_not_refused(tmp_path: pathlib.Path, name: str) -> None:
+    launcher = _checkout(tmp_path / name / "checkout")
+    _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
+    done = _start(launcher, f"{tmp_path}/bin:{SYSTEM}", HOME=str(tmp_path / "home"))
+    assert (done.stdout, done.stderr) == ("bazel: build //...\n", "")
+
+
+def test_what_counts_is_the_place_behind_a_link(tmp_path: pathlib.Path) -> None:
+    _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
+    path = f"{tmp_path}/bin:{SYSTEM}"
+    _checkout(tmp_path / "good/checkout")
+    (tmp_path / "with space").symlink_to(tmp_path / "good")
+    home = str(tmp_path / "home")
+    done = _start(tmp_path / "with space/checkout/tools/bazel", path, HOME=home)
+    assert done.returncode == 0, done.stderr
+    _checkout(tmp_path / "\u00e9/checkout")
+    (tmp_path / "plain").symlink_to(tmp_path / "\u00e9")
+    _refused(_start(tmp_path / "plain/checkout/tools/bazel", path, HOME=home))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_home_that_bazel_cannot_do_is_refused(
+    launcher: pathlib.Path, tmp_path: pathlib.Path, name: str
+) -> None:
+    _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
+    path = f"{tmp_path}/bin:{SYSTEM}"
+    line = _refused(_start(launcher, path, HOME=str(tmp_path / name)))
+    assert "your home" in line
+    assert "--output_user_root" in line
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere", "/dev/null"])
+def test_a_home_that_cannot_be_written_is_refused(
+    launcher: pathlib.Path, tmp_path: pathlib.Path, home: str
+) -> None:
+    _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
+    assert f"{home}/.cache/bazel" in _refused(
+        _start(launcher, f"{tmp_path}/bin:{SYSTEM}", HOME=home)
+    )
+
+
+def test_a_home_does_not_matter_where_another_place_is_named(
+    launcher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
+    done = subprocess.run(
+        [launcher, f"--output_user_root={tmp_path}/out", "build"],
+        env={"PATH": f"{tmp_path}/bin:{SYSTEM}", "HOME": "/dev/null"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"bazel: --output_user_root={tmp_path}/out build\n"
+
+
+def test_a_system_without_utf_8_is_told(launcher: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
+    _program(tmp_path / "bin", "locale", "").write_text("#!/bin/sh\necho ANSI_X3.4-1968\n")
+    done = _start(launcher, f"{tmp_path}/bin:{SYSTEM}")
+    assert done.stdout == "bazel: build //...\n"
+    (line,) = done.stderr.splitlines()
+    assert "C.UTF-8" in line
 
 
 def test_the_engine_that_bazelisk_brought_is_started(
@@ -90,14 +268,14 @@ def test_an_engine_that_is_none_is_refused(launcher: pathlib.Path) -> None:
     assert "RETORT_ENGINE is 'newest'; it may be airgap or upstream" in done.stderr
 
 
-@pytest.mark.skipif(not os.path.exists("/usr/bin/bazel-4"), reason="Debian's Bazel is not here")
+@DEBIAN
 def test_debians_bazel_is_taken_where_it_is_asked_for(
     launcher: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
     done = subprocess.run(
         [launcher, "--version"],
-        env={"PATH": f"{tmp_path}/bin:{SYSTEM}", "RETORT_ENGINE": "airgap"},
+        env={"PATH": f"{tmp_path}/bin:{SYSTEM}", "RETORT_ENGINE": "airgap", "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
