@@ -11,7 +11,7 @@ import pytest
 
 from tools.ci import disk_cache, disk_space, hermetic, module_lock, release, settings
 
-SCRIPTS = pathlib.Path(__file__).parents[2] / "tools/ci"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "tools/ci"
 NS = 1_000_000_000
 
 
