@@ -197,7 +197,10 @@ def test_images_go_to_the_registry_of_the_repository_unless_a_setting_says_anoth
 def test_a_label_is_a_commit_and_a_version(
     tmp_path: pathlib.Path, revision: str, version: str, message: str
 ) -> None:
-    done = _run(tmp_path, "label", f"--revision={revision}", f"--version={version}")
+    done = _run(
+        *(tmp_path, "label", "--source=https://host.example/a/b"),
+        *(f"--revision={revision}", f"--version={version}"),
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(message)
 

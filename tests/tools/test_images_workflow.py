@@ -98,7 +98,8 @@ def each_job_calls_its_steps_alone(text: str) -> list[str]:
             found.append(f"job {name} runs {runs}")
         for run, call in zip(runs, known, strict=False):
             if not re.fullmatch(
-                rf"{re.escape(call)}( [\w./-]+| \"\$\{{(GITHUB_SHA|VERSION#v|TAG)\}}\")*", run
+                rf"{re.escape(call)}( [\w./-]+| \"\$\{{(GITHUB_SHA|VERSION#v|TAG|GITHUB_SERVER_URL\}}/\$\{{GITHUB_REPOSITORY)\}}\")*",
+                run,
             ):
                 found.append(f"job {name} runs {run!r}")
     return found

@@ -54,8 +54,10 @@ def _setting(name: str) -> str:
     return value
 
 
-def label(revision: str, version: str) -> None:
-    """Builds the images with labels for the commit and, of a release, the version; their layers are those without.
+def label(source: str, revision: str, version: str) -> None:
+    """Builds the images with labels for the repository, the commit and, of a release, the version.
+
+    Their layers are those without.
 
     Raises:
         ImageError: a word is not fit for a label, or the build failed.
@@ -64,7 +66,10 @@ def label(revision: str, version: str) -> None:
         raise ImageError(f"the revision is {revision!r}; it is a commit in 40 hexadecimal digits")
     if not re.fullmatch(r"([0-9A-Za-z][0-9A-Za-z.+-]*)?", version):
         raise ImageError(f"the version is {version!r}; it is like 1.2.0, or empty between releases")
-    flags = (f"--//docker:revision={revision}", f"--//docker:version={version}")
+    if not re.fullmatch(r"https?://[\w.:/-]+", source):
+        raise ImageError(f"the source is {source!r}; it is the address of the repository")
+    labels = {"source": source, "revision": revision, "version": version}
+    flags = (f"--//docker:{name}={value}" for name, value in labels.items())
     _run(["./tools/bazel", "build", *flags, *(f"//docker:{image}" for image in IMAGES)])
 
 
@@ -242,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="tools/ci/images.py", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     labelling = steps.add_parser("label")
+    labelling.add_argument("--source", required=True)
     labelling.add_argument("--revision", required=True)
     labelling.add_argument("--version", default="")
     reporting = steps.add_parser("report")
@@ -256,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pushing.add_argument("--tag", required=True)
     options = parser.parse_args(arguments)
     if options.step == "label":
-        label(options.revision, options.version)
+        label(options.source, options.revision, options.version)
     elif options.step == "report":
         report(options.out.resolve(), options.sizes.resolve(), options.built)
     elif options.step == "scan":

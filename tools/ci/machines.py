@@ -18,14 +18,20 @@ _RUNNER = (1001, 118)
 class Machine(Protocol):
     """A place for one job. Paths are as the job sees them."""
 
-    workspace: pathlib.PurePosixPath
-    temporary: pathlib.PurePosixPath
-    home: pathlib.PurePosixPath
+    @property
+    def workspace(self) -> pathlib.PurePosixPath: ...
+
+    @property
+    def temporary(self) -> pathlib.PurePosixPath: ...
+
+    @property
+    def home(self) -> pathlib.PurePosixPath: ...
 
     def outside(self, path: pathlib.PurePosixPath) -> pathlib.Path:
         """Where a path of the job lies for us, between its steps."""
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str], folder: str) -> int: ...
+    def run(self, command: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
+        """Runs a command in a folder of the job's; returns its exit code."""
 
     def check_out(self, repository: pathlib.Path) -> None:
         """A clean clone of the newest commit, in the workspace."""
@@ -100,11 +106,15 @@ class Root:
             target = f"{root}{seen}"
             make = ["mkdir", "-p", target] if place.is_dir() else ["touch", target]
             mounts += [make, ["mount", "--bind", "-o", "ro", str(place), target]]
-        words = ["chroot", str(root), "env", "-i", "-C", folder]
-        words += [f"{name}={value}" for name, value in environment.items()]
-        script = "\n".join(
-            ["set -e", *map(shlex.join, mounts), f"exec {shlex.join([*words, *command])}"]
-        )
+        # Not chroot, in which the kernel gives nobody the user namespaces that Bazel's sandbox needs.
+        mounts += [
+            ["cd", str(root)],
+            ["pivot_root", ".", "."],
+            ["umount", "-l", "."],
+            ["cd", folder],
+        ]
+        words = ["env", "-i", *(f"{name}={value}" for name, value in environment.items()), *command]
+        script = "\n".join(["set -e", *map(shlex.join, mounts), f"exec {shlex.join(words)}"])
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         return subprocess.run([*apart, "bash", "-c", script], check=False).returncode
 

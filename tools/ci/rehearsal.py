@@ -202,6 +202,7 @@ class Steps:
         """
         found: dict[str, dict[str, Value]] = {}
         state.contexts["steps"] = found
+        outputs: dict[str, str]
         for number, step in enumerate(steps, 1):
             _check_step(f"job {self._job}", step)
             label = prefix + to_text(step.get("name") or step.get("uses") or f"step {number}")
@@ -302,12 +303,15 @@ def read_pairs(path: pathlib.Path) -> dict[str, str]:
     lines = iter(path.read_text(encoding="utf-8").splitlines())
     for line in lines:
         if match := re.fullmatch(r"([^=<]+)<<(\S+)", line):
-            pairs[match[1]] = "\n".join(
-                itertools.takewhile(lambda one, m=match[2]: one != m, lines)
-            )
+            mark, value = match[2], []
+            for one in lines:
+                if one == mark:
+                    break
+                value.append(one)
+            pairs[match[1]] = "\n".join(value)
         elif "=" in line:
-            name, _, pairs_value = line.partition("=")
-            pairs[name] = pairs_value
+            name, _, text = line.partition("=")
+            pairs[name] = text
         elif line:
             raise RefusedError(f"a step wrote {line!r}, which is not NAME=VALUE")
     return pairs
