@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tools.ci import gates, summary
+from tools.ci import documents, gates, summary
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -43,6 +43,13 @@ def test_what_continuous_integration_runs_is_every_listed_gate() -> None:
     assert "done < <(tools/ci/gate --list)" in script
     commands = [command for gate in gates.GATES if not gate.nightly for command in gate.commands]
     assert ("./tools/bazel", "test", "//...") in commands
+
+
+def test_the_gate_of_documents_makes_what_their_commands_read() -> None:
+    by_name = {gate.name: gate for gate in gates.GATES}
+    scripts = documents.scripts((CHECKOUT / "README.md").read_text())
+    assert any("runs/smoke/" in script for script in scripts)
+    assert by_name["documents"].commands[0] == by_name["smoke"].commands[0]
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 4, 7])

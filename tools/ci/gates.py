@@ -74,7 +74,7 @@ GATES = (
         "locks",
         "every lock belongs to its inputs, is hashed throughout and holds what they ask for",
         4,
-        (("./tools/bazel", "test", "//tests/tools:locks_test"),),
+        (("./tools/bazel", "test", "//tests/tools:locks_test", "//tests/oci:debian_lock_test"),),
     ),
     Gate(
         "reproducibility",
@@ -99,7 +99,8 @@ GATES = (
         "documents",
         "the documents' commands, as a reader types them; every target they name exists",
         8,
-        (("python3", "tools/ci/documents.py"),),
+        # They serve what the smoke run made, which is another gate's command, and here perhaps another machine's.
+        (("./tools/bazel", "run", "//train:smoke"), ("python3", "tools/ci/documents.py")),
     ),
     Gate(
         "images",
