@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 from starlark import EvalError, StarlarkSyntaxException
+from starlark.syntax import ast
 
 from third_party.airgap.upstream import checkout, module_file, syntax
 from third_party.airgap.upstream.evaluate import Recorded, World
+from tools.ci import hermetic
+from tools.oci import python_files
+from tools.python.wheel_programs import wheel_program
 
 _STAND_INS = ("rules_cc", "rules_python", "rules_shell")
 
@@ -255,3 +259,126 @@ def test_flags_of_bazelrc_that_are_labels_exist(root: Path, upstream: dict[str, 
     assert _unknown_flags(control, upstream) == [
         "@rules_python//python/config_settings:bootstrap_imp"
     ]
+
+
+def _flags_by_command(rc: str) -> dict[str, list[str]]:
+    """The flags of an rc file by the command whose lines they are on, `build:cuda` being `build`."""
+    found: dict[str, list[str]] = {}
+    for line in rc.splitlines():
+        words = line.split("#")[0].split()
+        if words and words[0] not in ("import", "try-import"):
+            found.setdefault(words[0].split(":")[0], []).extend(words[1:])
+    return found
+
+
+@pytest.mark.parametrize("rc", [".bazelrc", "third_party/airgap/bazelrc"])
+def test_build_and_test_have_the_same_flags(root: Path, rc: str) -> None:
+    """A flag that `test` alone has makes `build` and `test` analyse in turn what they share."""
+    flags = _flags_by_command((root / rc).read_text())
+    assert flags.keys() <= {"build", "common", "startup"}
+    assert {"--test_env=TZ=UTC", "--action_env=TZ=UTC"} <= set(flags["build"])
+
+
+def test_a_flag_of_test_alone_is_found() -> None:
+    rc = "build --a\ntest:ci --test_env=TZ=UTC # a reason\ntry-import user.bazelrc\n"
+    assert _flags_by_command(rc) == {"build": ["--a"], "test": ["--test_env=TZ=UTC"]}
+
+
+# --- what rules_python does that no signature says
+
+
+@pytest.fixture(scope="module")
+def behaviour(upstream: dict[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = upstream["rules_python"]["behaviour"]
+    return facts
+
+
+def test_programs_of_wheels_are_looked_for_where_the_real_module_lays_them(
+    tmp_path: Path, behaviour: dict[str, Any]
+) -> None:
+    schemes = behaviour["wheel_schemes"]
+    program = tmp_path / schemes["scripts"] / "ruff"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for scheme in ("purelib", "platlib"):
+        assert wheel_program("ruff", search=[str(tmp_path / schemes[scheme])]) == str(program)
+
+
+def _interpreter_arguments(macros: syntax.Source) -> list[list[str]]:
+    """The interpreter's flags at each use of a rule that makes programs, as a file of macros has them."""
+    lists = {
+        syntax.dotted(node.lhs): syntax.strings(node.rhs)
+        for node in macros.tree.statements
+        if isinstance(node, ast.AssignmentStatement)
+    }
+    return [
+        lists.get(syntax.dotted(given), syntax.strings(given)) if given else []
+        for call in syntax.calls(macros)
+        if syntax.dotted(call.fn) in ("_py_binary", "_py_test")
+        for given in [syntax.keyword(call, "interpreter_args")]
+    ]
+
+
+def test_what_the_users_shell_says_to_python_reaches_no_program(
+    root: Path, sources: dict[str, syntax.Source], behaviour: dict[str, Any]
+) -> None:
+    """The real bootstrap says nothing about it, so the macros must, and the bootstrap must hand that on."""
+    assert (
+        "--@rules_python//python/config_settings:bootstrap_impl=script"
+        in (root / ".bazelrc").read_text()
+    )
+    command = behaviour["interpreter_command"]
+    target = command.index("${INTERPRETER_ARGS_FROM_TARGET[@]}")
+    assert command.index("$python_exe") < target < command.index("$stage2_bootstrap")
+    ours = _interpreter_arguments(sources["tools/python/defs.bzl"])
+    assert len(ours) == 2
+    for flags in ours:
+        assert "-I" in behaviour["interpreter_flags"] + flags
+
+
+def test_a_program_without_flags_of_its_own_is_found() -> None:
+    text = 'def py_binary(name):\n    _py_binary(name = name, interpreter_args = ["-B"])\n'
+    text += "def py_test(name):\n    _py_test(name = name)\n"
+    assert _interpreter_arguments(_source(text, "defs.bzl")) == [["-B"], []]
+
+
+def test_the_proof_of_hermetic_builds_keeps_what_decides_where_things_are_fetched_from(
+    root: Path, module: module_file.ModuleFile, behaviour: dict[str, Any]
+) -> None:
+    """Repositories and extensions are keyed on what they ask of the environment, Bazelisk's choice too."""
+    # Where a rule keeps things, and of which Python of the machine's: both are neither fetching nor building here.
+    own = {"PYENV_VERSION", "TEMP", "TMP", "XDG_CACHE_HOME"}
+    bazelisk = set(checkout.inventory(root)["bazelisk"]["variables"])
+    read = set(behaviour["reads_variables"]) - own | bazelisk - {"BAZELISK_HOME_"}
+    for parse in module.tagged("pip", "parse"):
+        read |= set(parse.get("envsubst", ()))
+    assert {"BAZELISK_BASE_URL", "PATH", "USE_BAZEL_VERSION"} <= read
+    told = dict.fromkeys(read, "told") | {"HOME": "/home/me"}
+    assert hermetic.kept(told).items() >= told.items()
+
+
+def test_no_package_is_made_of_a_directory_in_a_wheel(
+    module: module_file.ModuleFile, behaviour: dict[str, Any]
+) -> None:
+    """rules_python makes an __init__.py in each unless told not to, which would be in the images, too."""
+    unless = behaviour["inits_unless"]
+    assert [parse[unless] for parse in module.tagged("pip", "parse")] == [True] * 3
+
+
+def test_what_unpacking_adds_to_a_wheel_is_in_no_image(
+    tmp_path: Path, behaviour: dict[str, Any]
+) -> None:
+    added = [f"some-1.0.dist-info/{name}" for name in behaviour["written_into_dist_info"]]
+    assert added
+    (tmp_path / "file").touch()
+    names = ["some/module.py", *added]
+    roots = python_files.import_roots(
+        {f"x/site-packages/{name}": tmp_path / "file" for name in names}, ["x/site-packages"]
+    )
+    assert [entry.path for entry in python_files.sources(roots, "opt")] == ["opt/some/module.py"]
+
+
+def test_a_lock_of_modules_is_not_demanded_before_there_is_one(root: Path) -> None:
+    if not (root / "MODULE.bazel.lock").exists():
+        assert "--lockfile_mode=error" not in (root / ".bazelrc").read_text()

@@ -31,8 +31,8 @@ _NOTES = {"stable-status.txt", "volatile-status.txt", "_tmp"}
 # What says which engine runs, and where it and packages are fetched from. An engine that keys a repository on one of
 # these fetches it again, without a network, if it is not the same while building.
 _KEPT = {"HOME", "NETRC", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "XDG_CONFIG_HOME"}
-_KEPT |= {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "USE_BAZEL_FALLBACK_VERSION", "USE_BAZEL_VERSION"}
-_KEPT_PREFIXES = ("BAZELISK_", "PIP_", "RETORT_")
+_KEPT |= {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"}
+_KEPT_PREFIXES = ("BAZELISK_", "PIP_", "RETORT_", "RULES_PYTHON_", "USE_BAZEL_")
 _PROXIES = {"all_proxy", "ftp_proxy", "http_proxy", "https_proxy", "no_proxy"}
 
 # The user's own settings of the same: world two's home has links to them.

@@ -67,8 +67,14 @@ def _matches(package: Path, pattern: str) -> bool:
     return any(path.is_file() for path in package.glob(spelled))
 
 
+def inventory(root: Path) -> dict[str, Any]:
+    """What `inventory` wrote: `modules` by name, and `bazelisk`."""
+    text = (root / "third_party/airgap/upstream.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 def real_modules(root: Path) -> dict[str, Any]:
     """What `inventory` wrote of each module."""
-    text = (root / "third_party/airgap/upstream.json").read_text(encoding="utf-8")
-    modules: dict[str, Any] = json.loads(text)["modules"]
+    modules: dict[str, Any] = inventory(root)["modules"]
     return modules

@@ -3,7 +3,7 @@
     python -m third_party.airgap.upstream.inventory rules_python@2.3.2=DIR ... > upstream.json
 
 `MODULE@VERSION=DIR` takes DIR as that version; `MODULE@VERSION:READ=DIR` says that DIR is another
-version, READ, the nearest one at hand.
+version, READ, the nearest one at hand. `bazelisk@VERSION=DIR` is a checkout of Bazelisk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from starlark import EvalError
 
-from third_party.airgap.upstream import syntax
+from third_party.airgap.upstream import behaviour, syntax
 from third_party.airgap.upstream.evaluate import Recorded, World
 
 # Packages that are not part of a module's interface.
@@ -27,6 +27,8 @@ benchmark distribution docs e2e examples gazelle impl internal private sphinxdoc
 tests third_party tools unittest
 """
 _INNER = frozenset(_INNER_NAMES.split())
+
+_BAZELISK = "bazelisk"
 
 # Rules that the public file wraps in a macro: where the rule itself is.
 _RULE_BEHIND_MACRO = {
@@ -63,10 +65,21 @@ class Checkout:
 
 
 def inventory(checkouts: Sequence[Checkout]) -> dict[str, Any]:
-    world = World({checkout.module: checkout.root for checkout in checkouts})
-    return {
-        "modules": {checkout.module: _module(checkout, world) for checkout in checkouts},
+    modules = [checkout for checkout in checkouts if checkout.module != _BAZELISK]
+    world = World({checkout.module: checkout.root for checkout in modules})
+    found: dict[str, Any] = {
+        "modules": {checkout.module: _module(checkout, world) for checkout in modules}
     }
+    for checkout in checkouts:
+        if checkout.module == "rules_python":
+            facts = behaviour.of_rules_python(checkout.root)
+            found["modules"]["rules_python"]["behaviour"] = facts
+        elif checkout.module == _BAZELISK:
+            found[_BAZELISK] = {
+                "read_from": checkout.read_from,
+                "variables": behaviour.of_bazelisk(checkout.root),
+            }
+    return found
 
 
 def _module(checkout: Checkout, world: World) -> dict[str, Any]:
