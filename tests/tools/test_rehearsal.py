@@ -323,3 +323,25 @@ def test_the_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> No
         rehearsal.main(["--help"])
     assert ended.value.code == 0
     assert "It is not GitHub" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("container", "shell", "code"),
+    [
+        ("container: 'debian:12'", "", 1),
+        ("container: 'debian:12'", "shell: bash", 0),
+        ("timeout-minutes: 1", "", 0),
+    ],
+)
+def test_without_a_word_a_container_has_sh_and_a_runner_bash(
+    checkout: pathlib.Path, container: str, shell: str, code: int
+) -> None:
+    workflow = f"""
+jobs:
+  one:
+    {container}
+    steps:
+      - run: '[[ a == a ]]'
+        {shell}
+"""
+    assert _rehearse(checkout, workflow) == code
