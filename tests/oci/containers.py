@@ -26,6 +26,7 @@ class Container:
         readable: Mapping[str, pathlib.Path] | None = None,
         network: bool = False,
         entrypoint: Sequence[str] | None = None,
+        user: str = "",
     ) -> list[str]:
         """The command that runs the image.
 
@@ -34,9 +35,10 @@ class Container:
             writable, readable: path in the image to the directory that is mounted there.
             network: whether it shares the machine's.
             entrypoint: in place of the image's.
+            user: UID:GID in place of the image's, as `docker run --user` takes it.
         """
         config = self.layout.config["config"]
-        user, _, group = config["User"].partition(":")
+        user, _, group = (user or config["User"]).partition(":")
         command = []
         if os.getuid() == 0:
             command += ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
@@ -45,7 +47,7 @@ class Container:
         command += ["--share-net"] * network
         command += ["--ro-bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev"]
         command += ["--tmpfs", "/tmp", "--chdir", config["WorkingDir"]]
-        for variable in [*config["Env"], "HOME=/tmp"]:
+        for variable in config["Env"]:
             name, _, value = variable.partition("=")
             command += ["--setenv", name, value]
         for path, directory in (writable or {}).items():
@@ -56,7 +58,7 @@ class Container:
         return [*command, *program, *(arguments or config.get("Cmd", []))]
 
     def run(
-        self, *arguments: str, **options: Mapping[str, pathlib.Path] | Sequence[str] | None
+        self, *arguments: str, **options: Mapping[str, pathlib.Path] | Sequence[str] | str | None
     ) -> subprocess.CompletedProcess[str]:
         """Runs it to its end; see `command`."""
         command = self.command(*arguments, **options)  # type: ignore[arg-type]

@@ -56,6 +56,7 @@ def write_image(
     path: pathlib.Path,
     layers: Sequence[SmallLayer],
     annotations: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Layout:
     """Writes a layout with these layers, the lowest first."""
     contents, entries, diff_ids = {}, [], []
@@ -71,6 +72,7 @@ def write_image(
         {
             "architecture": "amd64",
             "os": "linux",
+            "config": {"Labels": dict(labels or {})},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": [{"created_by": layer.name} for layer in layers],
         }

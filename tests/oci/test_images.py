@@ -1,10 +1,13 @@
 """What the images of `//docker` hold, and what they must not."""
 
+import ast
 import collections
+import csv
 import pathlib
 import re
 import struct
 import tarfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -115,6 +118,70 @@ def test_nothing_of_the_builder_and_no_secret_is_inside(image: Layout) -> None:
     assert found == []
 
 
+def test_tests_and_headers_of_libraries_are_left_out_and_licences_are_not(
+    members: list[tuple[str, tarfile.TarInfo]],
+) -> None:
+    site = "opt/retort/lib/python3.11/site-packages"
+    names = [member.name for _, member in members if member.name.startswith(f"{site}/")]
+    unwanted = re.compile(
+        rf"{site}/((?![^/]+\.dist-info/)(.*/)?tests|torch/(include|test)|pyarrow/include)(/|$)"
+    )
+    assert [name for name in names if unwanted.match(name)] == []
+    if names:
+        assert [name for name in names if re.search(r"/torch-[^/]+\.dist-info/licenses/", name)]
+
+
+def test_no_module_imports_what_was_left_out(image: Layout) -> None:
+    """A wheel's RECORD still lists it, and so says what was there."""
+    site = "opt/retort/lib/python3.11/site-packages/"
+    found, listed, sources = set(), set(), {}
+    for layer in image.layers:
+        with tarfile.open(image.blob(layer.digest)) as archive:
+            for member in archive:
+                path = member.name.removeprefix(site)
+                if not member.isfile() or path == member.name:
+                    continue
+                found.add(path)
+                if path.endswith(".py") or re.fullmatch(r"[^/]+\.dist-info/RECORD", path):
+                    reader = archive.extractfile(member)
+                    assert reader is not None
+                    content = reader.read()
+                    if path.endswith(".py"):
+                        sources[path] = content
+                    else:
+                        listed |= {row[0] for row in csv.reader(content.decode().splitlines())}
+    absent = {_module(path) for path in listed - found if path.endswith(".py")}
+    assert bool(absent) == bool(listed)
+    missed = []
+    for path, content in sources.items():
+        if re.search(rb"\btests?\b", content):
+            missed += [f"{path}: {name}" for name in _imported(path, content) if name in absent]
+    assert missed == []
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _imported(path: str, content: bytes) -> Iterator[str]:
+    """The modules that a module imports when it is imported, and names that may be modules."""
+    try:
+        waiting: list[ast.AST] = [ast.parse(content)]
+    except SyntaxError:
+        return  # a template
+    package = path.split("/")[:-1]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (module, *(f"{module}.{alias.name}" for alias in node.names))
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
 def test_every_python_file_has_byte_code_without_a_time(image: Layout) -> None:
     checked = 0
     for layer in image.layers:
@@ -177,7 +244,27 @@ def test_the_configuration_is_that_of_a_service(image: Layout) -> None:
     config = image.config["config"]
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"][0] == "/opt/retort/bin/python3"
-    assert "PYTHONDONTWRITEBYTECODE=1" in config["Env"]
+    assert {"HOME=/tmp", "LOGNAME=retort", "PYTHONDONTWRITEBYTECODE=1", "USER=retort"} <= set(
+        config["Env"]
+    )
+
+
+def test_the_labels_say_what_it_is_and_name_no_commit(image: Layout) -> None:
+    labels = image.config["config"]["Labels"]
+    assert {name.removeprefix("org.opencontainers.image.") for name in labels} == {
+        *("description", "licenses", "title")
+    }
+    licence = (pathlib.Path(__file__).parents[2] / "LICENSE").read_text().split()
+    assert licence[:5] == ["Apache", "License", "Version", "2.0,", "January"]
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "directory"),
+    [("base", "/"), ("training_cpu", "/runs"), ("inference_cpu", "/checkpoint")],
+)
+def test_a_program_starts_where_its_mount_is(name: str, directory: str) -> None:
+    assert Layout.open(_DOCKER / name).config["config"]["WorkingDir"] == directory
 
 
 @pytest.mark.parametrize("name", ["training_cpu", "inference_cpu"])

@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 
+from tools.oci import left_out
 from tools.oci.build_graph import closure
 from tools.oci.errors import ImageError
 from tools.oci.install_app import install
@@ -46,21 +47,27 @@ def _modes(folder: pathlib.Path) -> dict[str, int]:
         ("bin/run", None),
         ("a/bin/run", "a/bin/run"),
         ("a-1.dist-info/RECORD", "a-1.dist-info/RECORD"),
+        ("a/b/tests/test_c.py", None),
+        ("a-1.data/purelib/torch/test/d", None),
     ],
 )
 def test_members_go_where_images_have_them(member: str, goes: str | None) -> None:
-    assert destination(member) == goes
+    assert destination(member, left_out.pattern("tests/\ntorch/test/")) == goes
 
 
 @pytest.mark.parametrize("member", ["../a.py", "a/../../b.py", "a-1.data/purelib//etc/passwd"])
 def test_a_member_that_leads_outside_is_refused(member: str) -> None:
     with pytest.raises(ImageError, match="outside"):
-        destination(member)
+        destination(member, left_out.pattern())
 
 
 def test_modes_are_0644_or_0755_whatever_the_wheel_says(tmp_path: pathlib.Path) -> None:
-    wheel = _wheel(tmp_path / "a.whl", {"a/__init__.py": "", "a/tool": "#!"}, executable="a/tool")
-    unpack(wheel, tmp_path / "site")
+    wheel = _wheel(
+        tmp_path / "a.whl",
+        {"a/__init__.py": "", "a/tests/b.py": "", "a/tool": "#!"},
+        executable="a/tool",
+    )
+    unpack(wheel, tmp_path / "site", "tests/\n")
     assert _modes(tmp_path / "site") == {"a/__init__.py": 0o644, "a/tool": 0o755}
 
 

@@ -108,6 +108,30 @@ def test_builder_source_and_run_are_said_when_they_are_given(
     assert definition["resolvedDependencies"][0]["uri"] == "git+ssh://example.org/retort"
 
 
+def test_labels_of_the_image_are_parameters_of_its_build(
+    tmp_path: pathlib.Path, checkout: pathlib.Path
+) -> None:
+    prefix = "org.opencontainers.image."
+    labels = {
+        prefix + "revision": git(checkout, "rev-parse", "HEAD"),
+        prefix + "source": "https://example.org/retort",
+        prefix + "version": "1.2.0",
+        prefix + "title": "small",
+    }
+    layers = [SmallLayer("app", {"b": b"b"})]
+    labelled = write_image(tmp_path / "labelled", layers, labels=labels)
+    definition = run(labelled, checkout)["predicate"]["buildDefinition"]
+    parameters = definition["externalParameters"]
+    assert parameters["revision"] == labels[prefix + "revision"]
+    assert parameters["version"] == "1.2.0"
+    assert "title" not in parameters
+    assert definition["resolvedDependencies"][0]["uri"] == "https://example.org/retort"
+    labels[prefix + "revision"] = "0" * 40
+    other = write_image(tmp_path / "other", layers, labels=labels)
+    with pytest.raises(ImageError, match=r"built as revision 0{40}, but the checkout is at"):
+        run(other, checkout)
+
+
 def test_it_is_the_same_every_time(layout: Layout, checkout: pathlib.Path) -> None:
     run(layout, checkout)
     first = (checkout.parent / "statement.json").read_bytes()

@@ -100,3 +100,41 @@ def test_a_layer_of_sources_and_one_of_packages_share_a_site_packages(
     above = ["--name=above", f"--tar={tmp_path / 'a.tar'}", f"--index={tmp_path / 'a.json'}"]
     build_layer.main([*above, *common, f"--above={tmp_path / 'packages.json'}"])
     assert json.loads((tmp_path / "a.json").read_text())["entries"] == {}
+
+
+def test_what_is_listed_is_left_out_and_licences_stay(tmp_path: pathlib.Path) -> None:
+    home = _wheel(tmp_path, "one")
+    for path in (
+        *("one/tests/test_a.py", "one/deep/tests/data.bin", "one/test/b.py", "one/include/a.h"),
+        *("one/latests/c.py", "one-1.0.dist-info/licenses/tests/LICENSE", "tests/d.py"),
+    ):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_text("")
+    roots = import_roots({"one/site-packages": home}, ["one/site-packages"])
+    tree = site_packages(roots, "x", listed="# why\n\ntests/\none/include/\n")
+    assert sorted(entry.path for entry in tree.entries) == [
+        "x/one-1.0.dist-info/METADATA",
+        "x/one-1.0.dist-info/licenses/tests/LICENSE",
+        "x/one/__init__.py",
+        "x/one/latests/c.py",
+        "x/one/lib.so",
+        "x/one/test/b.py",
+    ]
+
+
+@pytest.mark.parametrize("line", ["tests", "/tests/", "*.h", "a b/", "a//b/"])
+def test_a_list_names_directories_and_nothing_else(tmp_path: pathlib.Path, line: str) -> None:
+    with pytest.raises(ImageError, match="line 2 of what is left out"):
+        site_packages({}, "x", listed=f"tests/\n{line}\n")
+
+
+def test_a_module_that_no_import_would_find_is_refused(tmp_path: pathlib.Path) -> None:
+    ours = tmp_path / "ours.py"
+    ours.write_text("")
+    arguments = ["--name=app", f"--tar={tmp_path / 'a.tar'}", f"--index={tmp_path / 'a.json'}"]
+    arguments += ["--site-packages=opt/s", "--sources", f"--runfile={ours}\tmine/ours.py"]
+    with pytest.raises(ImageError, match=r"mine/ours\.py cannot be imported in the image"):
+        build_layer.main(arguments)
+    assert not (tmp_path / "a.tar").exists()
+    build_layer.main([*arguments, "--main-repository=retort", "--import=retort/mine"])
+    assert "opt/s/ours.py" in json.loads((tmp_path / "a.json").read_text())["entries"]

@@ -44,6 +44,10 @@ def test_an_image_takes_over_the_layers_and_the_configuration_of_its_base() -> N
     assert config["Cmd"] == ["--quiet"]
     assert config["User"] == "65532:65532"
     assert config["ExposedPorts"] == {"8080/tcp": {}}
+    assert config["Labels"] == {
+        "org.opencontainers.image.title": "small",
+        "org.opencontainers.image.version": "1.2.0",
+    }
     annotations = image.manifest["annotations"]
     assert annotations["org.opencontainers.image.base.digest"] == base.image.digest
 

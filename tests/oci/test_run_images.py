@@ -1,6 +1,7 @@
 """The images run: without a daemon, as their own user, with a read-only root."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -15,6 +16,7 @@ from tests.oci.containers import Container, unpack
 
 _DOCKER = pathlib.Path(__file__).parents[2] / "docker"
 _TRAIN = pathlib.Path(__file__).parents[2] / "python/retort/train/main"
+_SOMEBODY = 54321
 _RECIPE = ("--config", "smoke", "--set", "train.steps=20", "--set", "evaluate.min_accuracy=0")
 
 
@@ -39,13 +41,17 @@ def inference(folder: pathlib.Path) -> Container:
 
 @pytest.fixture(scope="module")
 def run(folder: pathlib.Path, training: Container) -> pathlib.Path:
-    """A training run that the image made."""
+    """A training run that the image made as the owner of the directory, whom its /etc/passwd does not know."""
     runs = folder / "runs"
     runs.mkdir()
-    runs.chmod(0o777)
-    done = training.run(*_RECIPE, "--out", "/runs/small", writable={"/runs": runs})
+    mine = f"{_SOMEBODY}:{_SOMEBODY}"
+    if os.getuid() == 0:
+        os.chown(runs, _SOMEBODY, _SOMEBODY)
+    else:
+        mine = f"{os.getuid()}:{os.getgid()}"
+    done = training.run(*_RECIPE, "--out", "small", writable={"/runs": runs}, user=mine)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith(" /runs/small/checkpoint")
+    assert done.stdout.splitlines()[-1].endswith(" /runs/small/checkpoint"), done.stdout
     return runs / "small"
 
 
@@ -83,6 +89,39 @@ def test_the_user_is_not_root_and_can_write_nowhere(training: Container) -> None
     assert "was written" not in done.stdout
 
 
+def test_a_user_whom_nobody_knows_has_a_home_and_a_name(training: Container) -> None:
+    check = (
+        "import getpass, os, pathlib, tempfile, torch\n"
+        "from torch._inductor.runtime.cache_dir_utils import cache_dir\n"
+        "import matplotlib, huggingface_hub.constants as hub\n"
+        "print(os.getuid(), getpass.getuser())\n"
+        "for path in (pathlib.Path.home(), tempfile.gettempdir(), cache_dir(), "
+        "matplotlib.get_configdir(), matplotlib.get_cachedir(), hub.HF_HOME):\n"
+        "    os.makedirs(path, exist_ok=True)\n"
+        "    pathlib.Path(path, 'x').write_text('')\n"
+    )
+    done = training.run("-c", check, entrypoint=["/opt/retort/bin/python3"], user="54321:12345")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["54321", "retort"]
+    assert done.stderr == ""
+
+
+def test_what_was_left_out_is_not_missed(training: Container) -> None:
+    """What people import beside the trainer, and what torch imports of its own when it is asked to."""
+    names = (
+        *("torch.testing", "torch.distributed.fsdp"),
+        *("torch.distributed.checkpoint", "torch.distributed.tensor", "torch._dynamo"),
+        *("torch._inductor.compile_fx", "torch.utils.cpp_extension", "torch.utils.tensorboard"),
+        *("numpy.testing", "numpy.f2py", "pandas.testing", "sympy.testing", "matplotlib.testing"),
+        *("pyarrow.parquet", "pyarrow.dataset", "networkx", "mpmath", "transformers", "datasets"),
+    )
+    check = (
+        f"import importlib\nfor name in {names!r}: importlib.import_module(name)\nprint('all')\n"
+    )
+    done = training.run("-c", check, entrypoint=["/opt/retort/bin/python3"])
+    assert done.stdout.splitlines()[-1:] == ["all"], done.stderr
+
+
 def test_byte_code_is_that_of_the_images_own_python(training: Container) -> None:
     """Each file's byte code is what this Python makes of it again, and is what an import takes."""
     check = (
@@ -116,7 +155,7 @@ class _Server:
 
     def __init__(self, inference: Container, checkpoint: pathlib.Path) -> None:
         command = inference.command(
-            "--checkpoint", "/checkpoint", "--port", "0",
+            "--checkpoint", ".", "--port", "0", user="54321:12345",
             readable={"/checkpoint": checkpoint}, network=True,
         )  # fmt: skip
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -163,3 +202,10 @@ def test_the_inference_image_refuses_a_checkpoint_that_was_tampered_with(
     done = inference.run("--checkpoint", "/checkpoint", readable={"/checkpoint": tampered})
     assert done.returncode == 2
     assert "model.safetensors" in done.stderr
+
+
+def test_the_example_of_the_documents_runs(folder: pathlib.Path) -> None:
+    example = unpack(_DOCKER.parent / "examples/images/image", folder)
+    done = example.run()
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"hello from torch \S+: 2 \+ 3 = 5\n", done.stdout)

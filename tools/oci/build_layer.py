@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tools.oci import errors, faults, layer
 from tools.oci.bytecode import compiled, scratch_folder
+from tools.oci.errors import ImageError
 from tools.oci.layer import Tree
 from tools.oci.python_files import import_roots, normalised, site_packages, sources
 
@@ -47,6 +48,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], type=normalised)
     parser.add_argument("--without", action="append", default=[], type=normalised)
     parser.add_argument("--above", action="append", default=[], type=pathlib.Path)
+    parser.add_argument("--left-out", type=pathlib.Path, help="a list of directories")
     parser.add_argument("--sources", action="store_true", help="also what is no distribution")
     return parser
 
@@ -76,7 +78,15 @@ def _python(options: argparse.Namespace) -> Tree:
         for root in options.imports
     ]
     roots = import_roots(dict(options.runfile), imports)
-    below = {
+    for runfile, _ in options.runfile:
+        path = pathlib.PurePosixPath(runfile)
+        below = any(str(parent) in roots for parent in path.parents)
+        if path.parts[0] == "_main" and path.suffix == ".py" and not below:
+            raise ImageError(
+                f"{path.relative_to('_main')} cannot be imported in the image: "
+                'give its py_library `imports`, as imports = ["."]'
+            )
+    held = {
         package["name"]
         for index in options.above
         for package in json.loads(index.read_bytes())["packages"]
@@ -85,7 +95,8 @@ def _python(options: argparse.Namespace) -> Tree:
         roots,
         options.site_packages,
         frozenset(options.only),
-        frozenset(options.without) | below,
+        frozenset(options.without) | held,
+        options.left_out.read_text(encoding="utf-8") if options.left_out else "",
     )
     if options.sources:
         tree.entries.extend(sources(roots, options.site_packages))

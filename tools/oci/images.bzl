@@ -25,6 +25,8 @@ def _compressed(ctx, layer, algorithm, number):
 
 def _inherited(ctx, base):
     """The configuration: the base's, with what is said here on top of it."""
+    flags = {name: flag[BuildSettingInfo].value for flag, name in ctx.attr.label_flags.items()}
+    labels = dict(ctx.attr.labels, **{name: value for name, value in flags.items() if value})
     settings = {
         "annotations": ctx.attr.annotations,
         "architecture": ctx.attr.architecture or base.get("architecture", "amd64"),
@@ -32,7 +34,7 @@ def _inherited(ctx, base):
         "entrypoint": ctx.attr.entrypoint or base.get("entrypoint", []),
         "env": dict(base.get("env", {}), **ctx.attr.env),
         "exposed_ports": ctx.attr.exposed_ports or base.get("exposed_ports", []),
-        "labels": dict(base.get("labels", {}), **ctx.attr.labels),
+        "labels": dict(base.get("labels", {}), **labels),
         "os": ctx.attr.os or base.get("os", "linux"),
         "stop_signal": ctx.attr.stop_signal or base.get("stop_signal", ""),
         "user": ctx.attr.user or base.get("user", ""),
@@ -101,6 +103,10 @@ oci_image = rule(
         "entrypoint": attr.string_list(doc = "The program, which must be in the image, and its arguments."),
         "env": attr.string_dict(doc = "Environment variables, on top of the base's."),
         "exposed_ports": attr.string_list(doc = "As `8080/tcp`."),
+        "label_flags": attr.label_keyed_string_dict(
+            doc = "Flags to the labels that they set, where they are not empty.",
+            providers = [BuildSettingInfo],
+        ),
         "labels": attr.string_dict(doc = "On top of the base's."),
         "layers": attr.label_list(
             doc = "The lowest first.",

@@ -1,6 +1,6 @@
 """Installs pinned distributions into a site-packages as the rules' images have it: for the Dockerfile.
 
-    python3.11 -m tools.oci.install_wheels --requirements LIST --site-packages DIR
+    python3.11 -m tools.oci.install_wheels --requirements LIST --left-out LIST --site-packages DIR
 
 pip fetches wheels and checks them against the list's hashes; what is published as source alone is built to the digest
 that is checked in. A wheel's files go where PEP 427 says, as the wheel has them: pip itself would add an INSTALLER and
@@ -18,20 +18,21 @@ import tempfile
 import zipfile
 
 from third_party.requirements import pip, source_build
-from tools.oci import errors
+from tools.oci import errors, left_out
 from tools.oci.errors import ImageError
 from tools.oci.requirements import read_lock
 
 _BAZEL_FILES = frozenset(
     {"BUILD", "BUILD.bazel", "MODULE.bazel", "REPO.bazel", "WORKSPACE", "WORKSPACE.bazel"}
 )
-_LEFT_OUT = re.compile(r"(^|/)__pycache__/|\.pyc$|^bin/")
 _EXECUTABLE = 0o100
 
 
-def destination(member: str) -> str | None:
+def destination(member: str, unwanted: re.Pattern[str]) -> str | None:
     """Where a wheel's member goes below site-packages, or None if it is left out.
 
+    Args:
+        unwanted: see `tools.oci.left_out`.
     Raises:
         ImageError: it would go elsewhere.
     """
@@ -44,18 +45,21 @@ def destination(member: str) -> str | None:
     parts = pathlib.PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts:
         raise ImageError(f"the member {member!r} of a wheel would be written outside")
-    return None if _LEFT_OUT.search(path) or parts[-1] in _BAZEL_FILES else path
+    return None if unwanted.search(path) or parts[-1] in _BAZEL_FILES else path
 
 
-def unpack(wheel: pathlib.Path, site_packages: pathlib.Path) -> None:
+def unpack(wheel: pathlib.Path, site_packages: pathlib.Path, listed: str = "") -> None:
     """Writes a wheel's files, 0755 if executable and 0644 if not.
 
+    Args:
+        listed: what is left out; see `tools.oci.left_out`.
     Raises:
         ImageError: two distributions have different content for one file, or a path leads outside.
     """
+    unwanted = left_out.pattern(listed)
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
-            path = None if member.is_dir() else destination(member.filename)
+            path = None if member.is_dir() else destination(member.filename, unwanted)
             if path is None:
                 continue
             target = site_packages / path
@@ -127,12 +131,16 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requirements", required=True, type=pathlib.Path)
+    parser.add_argument(
+        "--left-out", required=True, type=pathlib.Path, help="a list of directories"
+    )
     parser.add_argument("--site-packages", required=True, type=pathlib.Path)
     options = parser.parse_args()
+    listed = options.left_out.read_text(encoding="utf-8")
     os.umask(0o022)
     with tempfile.TemporaryDirectory(prefix="wheels-") as name:
         for wheel in fetch(options.requirements.read_text(encoding="utf-8"), pathlib.Path(name)):
-            unpack(wheel, options.site_packages)
+            unpack(wheel, options.site_packages, listed)
     add_byte_code(options.site_packages)
 
 

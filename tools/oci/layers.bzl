@@ -165,6 +165,7 @@ def _oci_python_packages_impl(ctx):
     imports, _, files = _python(ctx)
     below = [layer for target in ctx.attr.above for layer in target[OciLayersInfo].layers]
     indices = [layer.index for layer in below]
+    left_out = ctx.files.left_out
     named = [name for names in ctx.attr.tiers.values() for name in names]
     layers = []
     for tier, names in ctx.attr.tiers.items():
@@ -174,12 +175,14 @@ def _oci_python_packages_impl(ctx):
         chosen = [file for file in files if [part for part in parts if part in file.short_path.split("/")[1] + "_"]]
         arguments = _python_arguments(ctx, imports, chosen)
         arguments.add_all(names, format_each = "--only=%s")
-        layers.append(_write(ctx, tier, arguments, depset(chosen), ctx.executable._writer))
+        arguments.add_all(left_out, format_each = "--left-out=%s")
+        layers.append(_write(ctx, tier, arguments, depset(chosen + left_out), ctx.executable._writer))
     arguments = _python_arguments(ctx, imports, files)
     arguments.add_all(named, format_each = "--without=%s")
     arguments.add_all(indices, format_each = "--above=%s")
+    arguments.add_all(left_out, format_each = "--left-out=%s")
     arguments.add("--sources")
-    layers.append(_write(ctx, ctx.label.name, arguments, depset(files + indices), ctx.executable._writer))
+    layers.append(_write(ctx, ctx.label.name, arguments, depset(files + indices + left_out), ctx.executable._writer))
     return _layers(layers)
 
 oci_python_packages = rule(
@@ -189,6 +192,10 @@ oci_python_packages = rule(
         above = attr.label_list(
             doc = "Layers that lie below these; what they hold is left out.",
             providers = [OciLayersInfo],
+        ),
+        left_out = attr.label(
+            allow_single_file = True,
+            doc = "A list of directories of distributions that the image does without; see tools/oci/left_out.py.",
         ),
         tiers = attr.string_list_dict(
             doc = "Layers of their own: name to distributions. All others are one layer more, named like the target.",

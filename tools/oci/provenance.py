@@ -18,6 +18,7 @@ from tools.oci.layout import BASE_DIGEST, Layout, canonical_json, sha256_file
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+_LABEL = "org.opencontainers.image."
 _COMPRESSIONS = {"tar": "none", "tar+gzip": "gzip", "tar+zstd": "zstd"}
 
 
@@ -57,7 +58,7 @@ class Build:
         target: label of the image.
         build_type: URI of how the parameters are to be read.
         builder_id: URI of who built it.
-        source_uri: where the commit can be fetched, if that is to be said.
+        source_uri: where the commit can be fetched, if that is to be said and the image's label does not.
         invocation_id: the builder's own name for this run, if it has one.
     """
 
@@ -89,7 +90,15 @@ def statement(
 
     Args:
         locks: name and digest (`sha256:…`) of each lock file.
+    Raises:
+        ImageError: the image's label names another revision than the checkout is at.
     """
+    labels = _labels(layout)
+    if labels.get("revision", source.commit) != source.commit:
+        raise ImageError(
+            f"{layout.path} was built as revision {labels['revision']}, but the checkout is at "
+            f"{source.commit}: build it anew with --//docker:revision={source.commit}"
+        )
     run: dict[str, Any] = {"builder": {"id": build.builder_id}}
     if build.invocation_id:
         run["metadata"] = {"invocationId": build.invocation_id}
@@ -107,6 +116,7 @@ def statement(
                         "target": build.target,
                         "architecture": str(layout.config.get("architecture", "")),
                         "compression": _compression(layout),
+                        **labels,
                     },
                     "internalParameters": {"sourceTreeClean": source.clean},
                     "resolvedDependencies": _dependencies(layout, build, source, locks),
@@ -123,6 +133,16 @@ def _image_name(target: str) -> str:
     if not name:
         raise ImageError(f"not a target: {target!r}; give its label, as in //docker:training")
     return name
+
+
+def _labels(layout: Layout) -> dict[str, str]:
+    """Those labels of an image that flags of its build set: revision, source, version."""
+    labels = layout.config.get("config", {}).get("Labels", {})
+    return {
+        name: str(labels[_LABEL + name])
+        for name in ("revision", "source", "version")
+        if _LABEL + name in labels
+    }
 
 
 def _digest_set(digest: str) -> dict[str, str]:
@@ -143,8 +163,8 @@ def _dependencies(
     layout: Layout, build: Build, source: Source, locks: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     checkout: dict[str, Any] = {"name": "source", "digest": {"gitCommit": source.commit}}
-    if build.source_uri:
-        checkout["uri"] = build.source_uri
+    if uri := build.source_uri or _labels(layout).get("source"):
+        checkout["uri"] = uri
     found = [
         checkout,
         *({"name": name, "digest": _digest_set(digest)} for name, digest in sorted(locks)),

@@ -11,12 +11,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tools.oci import left_out
 from tools.oci.errors import ImageError
 from tools.oci.layer import Entry, Package, Tree, copied
-
-# Byte code of another interpreter, and programs: an image starts its own with `python -m`. Who unpacked a wheel, which
-# rules_python notes beside its metadata, is not the wheel's.
-_LEFT_OUT = re.compile(r"(^|/)__pycache__/|\.pyc$|^bin/|^[^/]+\.dist-info/INSTALLER$")
 
 
 @dataclass
@@ -93,6 +90,7 @@ def site_packages(
     folder: str,
     only: frozenset[str] = frozenset(),
     without: frozenset[str] = frozenset(),
+    listed: str = "",
 ) -> Tree:
     """The distributions of a tier, below one directory.
 
@@ -100,14 +98,16 @@ def site_packages(
         folder: site-packages inside the image.
         only: normalised names of the distributions wanted; none for all.
         without: normalised names of those that other tiers hold.
+        listed: what is left out of each; see `tools.oci.left_out`.
     Raises:
-        ImageError: a wanted distribution is not there.
+        ImageError: a wanted distribution is not there, or the list is malformed.
     """
     tree = Tree()
+    unwanted = left_out.pattern(listed)
     for root in roots.values():
         package = distribution(root)
         if package and package.name not in without and (not only or package.name in only):
-            tree.entries.extend(_entries(root, folder))
+            tree.entries.extend(_entries(root, folder, unwanted))
             tree.packages.append(package)
     if missing := only - {package.name for package in tree.packages}:
         names = ", ".join(sorted(missing))
@@ -119,10 +119,10 @@ def sources(roots: Mapping[str, Root], folder: str) -> Iterator[Entry]:
     """What is no distribution: our own code, and data that a build made importable."""
     for root in roots.values():
         if distribution(root) is None:
-            yield from _entries(root, folder)
+            yield from _entries(root, folder, left_out.pattern())
 
 
-def _entries(root: Root, folder: str) -> Iterator[Entry]:
+def _entries(root: Root, folder: str, unwanted: re.Pattern[str]) -> Iterator[Entry]:
     for path, found in root.files.items():
-        if not _LEFT_OUT.search(path):
+        if not unwanted.search(path):
             yield copied(f"{folder}/{path}", found)
