@@ -45,6 +45,12 @@ def test_what_continuous_integration_runs_is_every_listed_gate() -> None:
     assert ("./tools/bazel", "test", "//...") in commands
 
 
+def test_a_gate_that_needs_a_program_of_debian_sees_to_it_first() -> None:
+    first = {gate.name: gate.commands[0] for gate in gates.GATES}
+    assert first["quality"] == ("python3", "tools/ci/programs.py", "npm")
+    assert first["images"][:2] == ("python3", "tools/ci/programs.py")
+
+
 def test_the_gate_of_documents_makes_what_their_commands_read() -> None:
     by_name = {gate.name: gate for gate in gates.GATES}
     scripts = documents.scripts((CHECKOUT / "README.md").read_text())

@@ -62,7 +62,11 @@ GATES = (
         "quality",
         "black, ruff, mypy --strict, buildifier, actionlint, zizmor, hadolint",
         6,
-        (("./tools/bazel", "run", "//tools/quality:check"),),
+        (
+            # buildifier is an npm package.
+            ("python3", "tools/ci/programs.py", "npm"),
+            ("./tools/bazel", "run", "//tools/quality:check"),
+        ),
     ),
     Gate(
         "smoke",
