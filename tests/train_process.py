@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--traces", type=Path)
     options = parser.parse_args(arguments)
     plan = launch_from(options)
-    if not is_worker(os.environ) and not plan.is_plain:
+    if not is_worker(os.environ, plan) and not plan.is_plain:
         launch(plan, "tests.train_process", without_launch_arguments(arguments))
     with (
         recorded(os.environ) as mark,

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from retort.core.cli import Invocation, seal_line
+from retort.core.errors import UserError
 from retort.core.seal import sealing, verify
 
 PROGRAM = """
-import atexit, os, signal, sys, time
+from retort.core.signals import starting
+if __name__ == "__main__":
+    starting()
+import atexit, os, signal, sys, time, weakref
 from pathlib import Path
-from retort.core.cli import run
+from retort.core.cli import Arguments, run
 from retort.core.errors import ConfigError, RetortError
 from retort.core.seal import sealing
 
@@ -23,6 +27,26 @@ def main(arguments):
         raise ConfigError("mine.yaml: unknown key lrr")
     if arguments[0] == "foreseen":
         raise RetortError("accuracy is too low")
+    if arguments[0] == "lines":
+        raise RetortError("a\\nerror: b\\x1b[2J\\udcff")
+    if arguments[0] == "flag":
+        parser = Arguments(prog="test")
+        parser.add_argument("--number", type=int)
+        parser.parse_args(arguments[1:])
+    if arguments[0] == "lost":
+        class Thing: pass
+        thing = Thing()
+        _gone = weakref.ref(thing, lambda _: os.kill(os.getpid(), int(arguments[1])))
+        del thing
+        print("lost", flush=True)
+        time.sleep(1000)
+    if arguments[0] == "twice":
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1000)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1000)
     if arguments[0] == "bug":
         raise ZeroDivisionError
     if arguments[0] == "late":
@@ -56,6 +80,8 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("3", 3, ""),
         ("user", 2, "error: mine.yaml: unknown key lrr\n"),
         ("foreseen", 1, "error: accuracy is too low\n"),
+        ("lines", 1, "error: a\\nerror: b\\x1b[2J\\udcff\n"),
+        ("twice", 130, "interrupted: nothing half-written is left\n"),
     ],
 )
 def test_an_expected_end_is_one_line_and_a_code(argument: str, code: int, errors: str) -> None:
@@ -71,7 +97,11 @@ def test_a_bug_of_ours_ends_in_a_traceback() -> None:
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+    ],
 )
 def test_a_signal_ends_cleanly_in_the_middle_of_sealing(
     tmp_path: Path, number: signal.Signals, code: int, word: str
@@ -86,6 +116,74 @@ def test_a_signal_ends_cleanly_in_the_middle_of_sealing(
     assert process.returncode == code
     assert errors == f"{word}: nothing half-written is left\n"
     assert os.listdir(tmp_path) == []
+
+
+def test_a_wrong_flag_is_one_line() -> None:
+    done = program("flag", "--number", "five\n")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: argument --number: invalid int value: 'five\\n'; --help tells what may be typed\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_signal_in_a_callback_whose_exceptions_are_dropped_is_not_lost(
+    number: signal.Signals, word: str
+) -> None:
+    done = program("lost", str(int(number)))
+    assert done.returncode == 128 + number
+    assert done.stderr == f"{word}: nothing half-written is left\n"
+
+
+STARTING = """
+from retort.core.signals import starting
+starting({quietly})
+print("starting", flush=True)
+import time
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:  # as an import may drop it
+        pass
+"""
+
+
+@pytest.mark.parametrize(("quietly", "errors"), [("", "interrupted: "), ("quietly=True", "")])
+def test_a_signal_while_a_program_is_imported_ends_it_at_once(quietly: str, errors: str) -> None:
+    command = [sys.executable, "-c", STARTING.format(quietly=quietly)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "starting\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said == (errors and f"{errors}nothing half-written is left\n")
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """As of a command that `nohup` starts."""
+    lines = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); import os; "
+    lines += "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1], 'hear'])"
+    hears = PROGRAM.replace(
+        'if arguments[0] == "lines":',
+        'if arguments[0] == "hear":\n        os.kill(os.getpid(), signal.SIGHUP)\n        return 7\n'
+        '    if arguments[0] == "lines":',
+    )
+    command = [sys.executable, "-c", lines, hears]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_a_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    with pytest.raises(UserError, match="the directory that you are in is gone"):
+        Invocation.from_environment({})
 
 
 def test_a_signal_after_the_end_is_no_traceback() -> None:

@@ -1,5 +1,6 @@
 """Configuration: what is wrong is named, with what would be right and where it was written."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +16,11 @@ from retort.core.config import (
     find_recipe,
     for_seal,
     load_recipe,
+    read_values,
     recipe_names,
     to_yaml,
 )
-from retort.core.errors import ConfigError
+from retort.core.errors import ConfigError, shown
 
 
 class Optimizer(Frozen):
@@ -101,7 +103,30 @@ def test_the_last_override_of_a_key_counts(tmp_path: Path) -> None:
         ("optimizer: [", "is not valid YAML"),
         ("- a\n- b", "a recipe is a mapping"),
         ("", "a recipe is a mapping"),
-        ("optimizer: !!python/object/apply:os.getcwd []", "is not valid YAML"),
+        ("optimizer: !!python/object/apply:os.getcwd []", "is not valid YAML: tags are not read"),
+        ("steps: !!int foo", "is not valid YAML: tags are not read: tag:yaml.org,2002:int"),
+        ("steps: !!float x", "is not valid YAML: tags are not read"),
+        ("steps: !!bool foo", "is not valid YAML: tags are not read"),
+        ("steps: !!timestamp foo", "is not valid YAML: tags are not read"),
+        ("steps: !!binary foo", "is not valid YAML: tags are not read"),
+        ("steps: !!set {a}", "is not valid YAML: tags are not read"),
+        ("steps: &a 5\noptimizer: *a", "is not valid YAML: anchors and aliases are not read: a"),
+        ("optimizer: {<<: {lr: 1.0}}", "unknown key optimizer.<<; allowed: betas, lr, name"),
+        ("steps: " + "9" * 5000, "a whole number is not within 64 bits: 999"),
+        ("steps: 9223372036854775808", "a whole number is not within 64 bits: 9223372036854775808"),
+        ("optimizer: {lr: 1e999}", "a number is too large: 1e999"),
+        ("optimizer: " + "[" * 5000, "there are more than 32 levels"),
+        ("optimizer: " + "{a: " * 5000, "there are more than 32 levels"),
+        ("? [a]\n: 5", "a key is not text"),
+        ('label: "\\ud800"', "half a surrogate pair is not text"),
+        ('label: "\\U00110000"', "is not valid YAML"),
+        ("label: a\0b", "is not valid YAML"),
+        (
+            "optimizer: {lr: 1.0}\ndirectory: ~nosuchuser/x",
+            "directory: ~nosuchuser/x: there is no such user",
+        ),
+        ("optimizer: " + "x" * 10_000, " …"),
+        ("x" * 200_000, "is too long: more than 131072 bytes"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_file_and_key(tmp_path: Path, text: str, message: str) -> None:
@@ -109,7 +134,8 @@ def test_a_wrong_recipe_is_refused_by_file_and_key(tmp_path: Path, text: str, me
         load(tmp_path, text)
     assert message in str(error.value)
     assert str(tmp_path / "mine.yaml") in str(error.value)
-    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1500
 
 
 @pytest.mark.parametrize(
@@ -123,6 +149,7 @@ def test_a_wrong_recipe_is_refused_by_file_and_key(tmp_path: Path, text: str, me
         ("=5", "write it as key=value"),
         ("optimizer..lr=5", "write it as key=value"),
         ("steps=[", "is not valid YAML"),
+        (".".join("a" * 5000) + "=5", "has 5000 levels, and 32 are possible"),
     ],
 )
 def test_a_wrong_override_is_refused_as_it_was_typed(
@@ -131,7 +158,7 @@ def test_a_wrong_override_is_refused_as_it_was_typed(
     with pytest.raises(ConfigError) as error:
         load(tmp_path, "steps: 1\n" + RECIPE, override)
     assert message in str(error.value)
-    assert str(error.value).startswith(f"--set {override}: ")
+    assert str(error.value).startswith(f"--set {shown(override)}: ")
 
 
 def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Path) -> None:
@@ -140,15 +167,32 @@ def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Path) -> None:
     assert find_recipe(tmp_path, "smoke", Path("/elsewhere")) == tmp_path / "smoke.yaml"
     assert find_recipe(tmp_path, "./a.yaml", Path("/here")) == Path("/here/a.yaml")
     assert find_recipe(tmp_path, "a.yml", Path("/here")) == Path("/here/a.yml")
+    with pytest.raises(ConfigError, match=r"--config ~nosuchuser/x\.yaml: there is no such user"):
+        find_recipe(tmp_path, "~nosuchuser/x.yaml", tmp_path)
     with pytest.raises(ConfigError, match=r"--config smoek: no such recipe; did you mean smoke\?"):
         find_recipe(tmp_path, "smoek", tmp_path)
 
 
 def test_a_recipe_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
-    for name in ("missing.yaml", "binary.yaml", "."):
-        with pytest.raises(ConfigError, match=str(tmp_path / name)):
-            load_recipe(Settings, tmp_path / name, [], tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for file in (*(tmp_path / name for name in ("missing.yaml", "binary.yaml", ".", "pipe.yaml")),):
+        with pytest.raises(ConfigError, match=str(file)):
+            load_recipe(Settings, file, [], tmp_path)
+    with pytest.raises(
+        ConfigError, match="/dev/zero: cannot be read as a recipe: it is not a regul"
+    ):
+        load_recipe(Settings, Path("/dev/zero"), [], tmp_path)
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufeff" + RECIPE) == load(tmp_path, RECIPE)
+
+
+def test_a_key_is_the_text_that_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("{0: a, 1.50: b, true: c, ~: d, no: e}")
+    assert read_values(file) == {"0": "a", "1.50": "b", "true": "c", "~": "d", "no": "e"}
 
 
 @settings(deadline=None)
@@ -158,7 +202,7 @@ def test_a_recipe_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None
 @given(
     lr=st.floats(min_value=1e-12, max_value=1e6),
     label=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
-    steps=st.integers(),
+    steps=st.integers(-(2**63), 2**63 - 1),
 )
 def test_the_printed_configuration_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory, lr: float, label: str, steps: int

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from retort.core.cli import Terminated
 from retort.core.seal import verify
+from retort.core.signals import Terminated
 from retort.evaluate.run_facts import Evaluation
 from retort.models.checkpoint import stored_weights
 from retort.models.determinism import fix_arithmetic

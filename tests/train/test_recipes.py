@@ -48,6 +48,34 @@ def test_smoke_is_what_is_promised_of_it() -> None:
         ("model.weights={}", "give model.weights.directory, model.weights.package"),
         ("schedule.decay=exponential", "allowed: linear, cosine, none"),
         ("evaluate.min_accuracy=88", "less than or equal to 1"),
+        (
+            "optimizer.betas=[0.9, 1.0]",
+            "optimizer.betas.1 cannot be 1.0: input should be less than 1",
+        ),
+        ("optimizer.betas=[2, 3]", "optimizer.betas.0 cannot be 2: input should be less than 1"),
+        (
+            "optimizer.betas=[-1, 0.9]",
+            "optimizer.betas.0 cannot be -1: input should be greater than",
+        ),
+        ("optimizer.lr=1e39", "optimizer.lr cannot be 1e+39: input should be less than or equal"),
+        (
+            "optimizer.lr=1e-40",
+            "optimizer.lr cannot be 1e-40: input should be greater than or equal",
+        ),
+        (
+            "optimizer.eps=1e-40",
+            "optimizer.eps cannot be 1e-40: input should be greater than or eq",
+        ),
+        ("optimizer.weight_decay=1e39", "optimizer.weight_decay cannot be 1e+39"),
+        ("train.steps=10000000000", "train.steps cannot be 10000000000: input should be less than"),
+        ("train.seed=-1", "train.seed cannot be -1"),
+        ("train.shards=5000", "train.shards cannot be 5000"),
+        ("care.window=1000000000", "care.window cannot be 1000000000"),
+        ("data.held_out=5e-324", "data.held_out cannot be 5e-324"),
+        (
+            "model.weights.directory=~nosuchuser/x",
+            "model.weights.directory: ~nosuchuser/x: there is",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(override: str, message: str) -> None:

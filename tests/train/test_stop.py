@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from retort.core.cli import Terminated
+from retort.core.signals import Terminated
 from retort.train.stop import stop_request
 
 

@@ -56,7 +56,10 @@ def test_one_process_of_one_needs_no_group() -> None:
     [
         ({"RANK": ""}, "environment variable RANK is not set, though WORLD_SIZE and"),
         ({"MASTER_PORT": ""}, "environment variable MASTER_PORT is not set"),
-        ({"RANK": "", "WORLD_SIZE": ""}, "environment variable RANK and WORLD_SIZE is not set"),
+        (
+            {"RANK": "", "WORLD_SIZE": ""},
+            "environment variables RANK and WORLD_SIZE are not set, though MASTER_ADDR",
+        ),
         ({"RANK": "first"}, "environment variable RANK: 'first' is not a whole number from 0 on"),
         ({"RANK": "2"}, "environment variable RANK: 2 is not below WORLD_SIZE, 2"),
         ({"WORLD_SIZE": "0"}, "environment variable WORLD_SIZE: '0' is not a whole number from 1"),
@@ -135,7 +138,7 @@ def test_a_rank_that_loses_another_says_so_in_one_line() -> None:
     stays, ends = (start(rank, 2, port, *deed) for rank in (0, 1))
     _, errors = stays.communicate()
     ends.communicate()
-    assert stays.returncode == 1
+    assert stays.returncode == PeerLost.exit_code
     assert "error: rank 0 of 2 lost another rank in step 3; that one ended or hangs" in errors
     assert "Traceback" not in errors
 

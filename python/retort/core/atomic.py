@@ -73,10 +73,11 @@ def storage_errors(target: Path) -> Iterator[None]:
         if not ours or error.errno is None:
             raise
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        hint = "make room" if full else "make it writable"
+        hint = "make room or " if full else ""
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            hint = "make it writable or "
         raise StorageError(
-            f"{target}: cannot be written: {os.strerror(error.errno)}; "
-            f"{hint} or choose another place"
+            f"{target}: cannot be written: {os.strerror(error.errno)}; {hint}choose another place"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +22,17 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from retort.core.digest import JSON, canonical_json
-from retort.core.errors import ConfigError
+from retort.core.digest import JSON, canonical_json, open_regular
+from retort.core.errors import ConfigError, UserError, shown
+from retort.core.paths import resolved
+
+_MOST = 1 << 17
+"""Bytes of a recipe. Ours have some hundred."""
+_DEPTH = 32
+"""Levels of a recipe. Ours have four; what recurses over values shall come to its end."""
+_SHOWN = 120
+"""Characters of a value in a message."""
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
 
 
 class Frozen(BaseModel):
@@ -36,7 +46,10 @@ ConfigT = TypeVar("ConfigT", bound=Frozen)
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     start: Path = (info.context or {}).get("start", Path())
-    return start / path.expanduser()
+    try:
+        return resolved(str(path), start)
+    except UserError as error:
+        raise ValueError(error) from error
 
 
 LocalPath = Annotated[Path, Field(strict=False), AfterValidator(_resolve)]
@@ -63,30 +76,49 @@ def load_recipe(
         ConfigError: names the key, what is allowed, and the file or override that is wrong.
     """
     name = str(source) if isinstance(source, Path) else source.name
-    try:
-        content = source.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{source}: does not exist; give a recipe's name or file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}: cannot be read as a recipe: {error}") from error
-    values = _yaml(content, name)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{name}: a recipe is a mapping of keys to values")
+    values = read_values(source)
     origins: dict[tuple[str, ...], str] = {}
     for override in overrides:
         key, separator, text = override.partition("=")
         path = tuple(key.strip().split("."))
+        origin = f"--set {shown(override)}"
         if not separator or not all(path):
-            raise ConfigError(f"--set {override}: write it as key=value, such as optimizer.lr=3e-5")
-        _assign(values, path, _yaml(text, f"--set {override}"), override)
-        origins[path] = f"--set {override}"
+            raise ConfigError(f"{origin}: write it as key=value, such as optimizer.lr=3e-5")
+        if len(path) > _DEPTH:
+            raise ConfigError(f"{origin}: has {len(path)} levels, and {_DEPTH} are possible")
+        _assign(values, path, _yaml(text, origin), origin)
+        origins[path] = origin
     try:
         config = model.model_validate(values, context={"start": start})
     except ValidationError as error:
         # A misspelt key is both unknown and missing; the former says more.
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        raise ConfigError(_describe(model, first, origins, name)) from error
+        raise ConfigError(_describe(model, first, origins, shown(name))) from error
     return Recipe(name.rsplit("/", 1)[-1].rsplit(".", 1)[0], config)
+
+
+def read_values(source: Path | Traversable) -> dict[str, Any]:
+    """The keys and values of a recipe's file, not yet validated.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping in the part of YAML that recipes have.
+    """
+    name = shown(source) if isinstance(source, Path) else source.name
+    try:
+        with open_regular(source) if isinstance(source, Path) else source.open("rb") as file:
+            content = file.read(_MOST + 1)
+        # What is cut off may end in half a letter, and is too long whatever it ends in.
+        text = content.decode("utf-8", "strict" if len(content) <= _MOST else "replace")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{name}: does not exist; give a recipe's name or file") from error
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be read as a recipe: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: cannot be read as a recipe: it is not UTF-8") from error
+    values = _yaml(text, name)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: a recipe is a mapping of keys to values")
+    return values
 
 
 def find_recipe(directory: Traversable, recipe: str, start: Path) -> Path | Traversable:
@@ -96,11 +128,16 @@ def find_recipe(directory: Traversable, recipe: str, start: Path) -> Path | Trav
         start: the directory that a relative path starts from.
     """
     if "/" in recipe or recipe.endswith((".yaml", ".yml")):
-        return start / Path(recipe).expanduser()
+        try:
+            return resolved(recipe, start)
+        except UserError as error:
+            raise ConfigError(f"--config {error}") from error
     names = recipe_names(directory)
     if recipe not in names:
         hint = nearest(recipe, names)
-        raise ConfigError(f"--config {recipe}: no such recipe{hint}; or give the path of a file")
+        raise ConfigError(
+            f"--config {shown(recipe)}: no such recipe{hint}; or give the path of a file"
+        )
     return directory / f"{recipe}.yaml"
 
 
@@ -146,23 +183,80 @@ def differences(was: Mapping[str, JSON], now: Mapping[str, JSON], at: str = "") 
 
 def nearest(wrong: object, allowed: Sequence[str]) -> str:
     """The end of an error message: what was probably meant, and all that is allowed."""
-    near = difflib.get_close_matches(str(wrong), allowed, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(wrong)[:_SHOWN], allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ";"
     return f"{hint} allowed: {', '.join(allowed)}"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's core schema: `3e-5` is a number, and `no` is a word."""
+    """The part of YAML 1.2's core schema that recipes have: `3e-5` is a number, and `no` is a word.
+
+    A key is the text that is written. There are no tags, anchors and aliases, and only so many
+    levels: what is read is a tree, which is no larger than its file.
+    """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise _refusal(f"anchors and aliases are not read: {event.anchor}", event.start_mark)
+        if event.tag is not None:
+            raise _refusal(f"tags are not read: {event.tag}", event.start_mark)
+        if self._levels == _DEPTH:
+            raise _refusal(f"there are more than {_DEPTH} levels", event.start_mark)
+        self._levels += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._levels -= 1
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) != len(node.value):
-            raise yaml.constructor.ConstructorError(
-                None, None, "a key is given twice", node.start_mark
-            )
+        mapping = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refusal("a key is not text", key.start_mark)
+            if key.value in mapping:
+                raise _refusal(f"a key is given twice: {key.value}", key.start_mark)
+            mapping[_text(key)] = self.construct_object(value, deep=True)
         return mapping
+
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        return _text(node)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        # Python reads no more than some thousand digits.
+        if len(node.value) > _SHOWN or not _LEAST <= int(node.value) <= _GREATEST:
+            raise _refusal(f"a whole number is not within 64 bits: {node.value}", node.start_mark)
+        return int(node.value)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value = float(node.value)
+        if math.isinf(value):
+            raise _refusal(f"a number is too large: {node.value}", node.start_mark)
+        return value
+
+
+for _kind in ("str", "int", "float"):
+    _Loader.add_constructor(
+        f"tag:yaml.org,2002:{_kind}", getattr(_Loader, f"construct_yaml_{_kind}")
+    )
+
+
+def _text(node: yaml.ScalarNode) -> str:
+    """What is written, which an escape such as `"\\ud800"` can make something else than text."""
+    text: str = node.value
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise _refusal(f"half a surrogate pair is not text: {text}", node.start_mark)
+    return text
+
+
+def _refusal(what: str, mark: yaml.Mark) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, shown(what), mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -184,20 +278,22 @@ for _tag, _pattern, _first in (
 
 
 def _yaml(text: str, origin: str) -> Any:
+    if len(text.encode("utf-8", "surrogatepass")) > _MOST:
+        raise ConfigError(f"{origin}: is too long: more than {_MOST} bytes")
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # as for "\U00110000"
+        detail = shown(" ".join(str(error).split()))
         raise ConfigError(f"{origin}: is not valid YAML: {detail}") from error
 
 
-def _assign(values: dict[str, Any], path: tuple[str, ...], value: Any, override: str) -> None:
+def _assign(values: dict[str, Any], path: tuple[str, ...], value: Any, origin: str) -> None:
     for depth, key in enumerate(path[:-1], start=1):
         inner = values.setdefault(key, {})
         if inner is None:
             inner = values[key] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: {'.'.join(path[:depth])} has no keys of its own")
+            raise ConfigError(f"{origin}: {'.'.join(path[:depth])} has no keys of its own")
         values = inner
     values[path[-1]] = value
 
@@ -206,7 +302,7 @@ def _describe(
     model: type[Frozen], error: ErrorDetails, origins: Mapping[tuple[str, ...], str], file: str
 ) -> str:
     path = tuple(str(part) for part in error["loc"])
-    key = ".".join(path) or "the recipe"
+    key = shown(".".join(path)) or "the recipe"
     # An override of the key, of a mapping around it, or of a part of what is wrong as a whole.
     related = (text for at, text in origins.items() if path[: len(at)] == at[: len(path)])
     origin = next(related, file)
@@ -217,11 +313,16 @@ def _describe(
         return f"{origin}: key {key} is missing"
     if error["type"] == "literal_error":
         values = _literals(model, path)
-        return f"{origin}: {key} cannot be {error['input']!r}{nearest(error['input'], values)}"
+        return f"{origin}: {key} cannot be {_cut(error['input'])}{nearest(error['input'], values)}"
     if error["type"] == "value_error":
         return f"{origin}: {key}: {error['msg'].removeprefix('Value error, ')}"
     reason = error["msg"][0].lower() + error["msg"][1:]
-    return f"{origin}: {key} cannot be {error['input']!r}: {reason}"
+    return f"{origin}: {key} cannot be {_cut(error['input'])}: {reason}"
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
 
 
 def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:

@@ -11,6 +11,11 @@ def shown(value: object) -> str:
     text = str(value)
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Text with everything escaped that does not print: line breaks, what steers a terminal."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text

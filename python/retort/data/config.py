@@ -15,6 +15,8 @@ from pydantic import (
 
 from retort.core.config import Frozen, LocalPath, for_seal
 from retort.core.digest import JSON
+from retort.core.errors import UserError
+from retort.core.paths import resolved
 from retort.data.documents import folds_of
 
 Source = Literal[
@@ -31,7 +33,10 @@ def _resolve(addresses: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...
     start: Any = (info.context or {}).get("start")
     if start is None:
         return addresses
-    return tuple(one if ":" in one else str(start / one) for one in addresses)
+    try:
+        return tuple(one if ":" in one else str(resolved(one, start)) for one in addresses)
+    except UserError as error:
+        raise ValueError(error) from error
 
 
 def _text_keys(value: Any) -> Any:
@@ -105,7 +110,7 @@ class SourceConfig(Frozen):
     """For sources `text`, `jsonl`, `csv` and `parquet`, and for a `directory` elsewhere."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     """Labels that documents may have: any other is an error. Without it: the labels found."""
-    held_out: float = Field(default=0.05, gt=0.0, lt=1.0)
+    held_out: float = Field(default=0.05, ge=1e-9, lt=1.0)
     """Share of documents held out, by the hash of their text, where the source has no test set."""
     fold: int = Field(default=0, ge=0)
     """Which slice of the hashes is held out, counted from 0: `held_out: 0.2` has folds 0 to 4, and

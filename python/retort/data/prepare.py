@@ -3,6 +3,11 @@
 python -m retort.data.prepare --config FILE_OR_NAME --set key=value --out DIR
 """
 
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import argparse
 import json
 import shlex
@@ -11,9 +16,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from retort.core.cli import Invocation, positive, run, seal_line
+from retort.core.cli import Arguments, Invocation, positive, run, seal_line
 from retort.core.config import Recipe, find_recipe, load_recipe, recipe_names, to_yaml
-from retort.core.errors import UserError
+from retort.core.errors import UserError, shown
+from retort.core.paths import check_place
 from retort.data.engines import Engine, LocalEngine
 from retort.data.preparation import PreparationRecipe, read_tokenizer, recipes
 from retort.data.preparing import prepare_store
@@ -31,10 +37,11 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("give --config FILE_OR_NAME and --out DIR, or --list to see the recipes")
     invocation = Invocation.from_environment()
     here = invocation.working_directory
+    out = invocation.resolve(options.out)
+    check_place(out)
     source = find_recipe(recipes(), options.config, here)
     recipe: Recipe[PreparationRecipe] = load_recipe(PreparationRecipe, source, options.set, here)
-    print(f"# recipe {recipe.name}, resolved\n{to_yaml(recipe.config)}", file=sys.stderr)
-    out = invocation.resolve(options.out)
+    print(f"# recipe {shown(recipe.name)}, resolved\n{to_yaml(recipe.config)}", file=sys.stderr)
     start = time.monotonic()
     written = prepare_store(
         out,
@@ -92,9 +99,7 @@ def _as_json(written: Written, out: Path) -> dict[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="prepare", description="Turn raw text into a sealed token store."
-    )
+    parser = Arguments(prog="prepare", description="Turn raw text into a sealed token store.")
     parser.add_argument(
         "--config", metavar="FILE_OR_NAME", help="a data recipe's file, or its name"
     )

@@ -3,16 +3,20 @@
 python -m retort.data.verify_store DIR --seal sha256:DIGITS
 """
 
-import argparse
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 from collections.abc import Sequence
 
-from retort.core.cli import Invocation, run, seal_line
+from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.data.store import TokenStore
 
 
 def main(arguments: Sequence[str]) -> int:
     """Verify one store; the line on standard output is its seal."""
-    parser = argparse.ArgumentParser(prog="verify", description="Verify a token store.")
+    parser = Arguments(prog="verify", description="Verify a token store.")
     parser.add_argument("store", metavar="DIR", help="a token store")
     parser.add_argument("--seal", metavar="SEAL", help="the seal that it must have, sha256:…")
     options = parser.parse_args(arguments)

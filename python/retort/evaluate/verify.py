@@ -10,6 +10,11 @@ or not good enough. Exit code 2: a directory or file is altered or missing; it i
 the checkpoint, and so all that it was made from, must be the one of that seal.
 """
 
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import argparse
 import json
 import os
@@ -23,7 +28,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from retort.core.cli import Invocation, run, seal_line
+from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.core.errors import DataError, SealError, UserError, VerificationError
 from retort.core.seal import Sealed
 from retort.data.store import TokenStore
@@ -244,9 +249,7 @@ def _praise(metrics: Metrics | LanguageMetrics) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="verify", description="Verify a checkpoint as a stranger would."
-    )
+    parser = Arguments(prog="verify", description="Verify a checkpoint as a stranger would.")
     parser.add_argument("--checkpoint", required=True, metavar="DIR")
     parser.add_argument(
         "--store", required=True, metavar="DIR", help="the token store that it was made from"

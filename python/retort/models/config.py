@@ -53,16 +53,16 @@ class LanguageModelConfig(Frozen):
     """A causal language model, from scratch. Its vocabulary is that of the token store."""
 
     family: Literal["llama", "gpt2"]
-    hidden: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    kv_heads: int | None = Field(default=None, ge=1)
+    hidden: int = Field(ge=1, le=65_536)
+    layers: int = Field(ge=1, le=1024)
+    heads: int = Field(ge=1, le=65_536)
+    kv_heads: int | None = Field(default=None, ge=1, le=65_536)
     """Heads of keys and values, each shared by heads / kv_heads queries (Ainslie et al., 2023).
     Without it: as many as heads."""
-    intermediate: int | None = Field(default=None, ge=1)
+    intermediate: int | None = Field(default=None, ge=1, le=1_048_576)
     """Width of the feed-forward layers. Without it: 4 * hidden, and for SwiGLU, which has three
     matrices where others have two, 8 / 3 * hidden, rounded up to a multiple of 64."""
-    context: int = Field(ge=1)
+    context: int = Field(ge=1, le=8192)
     """The most tokens that the model sees at once."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Of attention; with gpt2 of embeddings and residual branches too."""
@@ -77,6 +77,14 @@ class LanguageModelConfig(Frozen):
         if self.family == "gpt2":
             return 4 * self.hidden
         return -(-8 * self.hidden // (3 * _SWIGLU_MULTIPLE)) * _SWIGLU_MULTIPLE
+
+    def matrix_weights(self, vocabulary_size: int) -> int:
+        """Numbers in its matrices, which is all but some thousandths of it."""
+        heads = self.kv_heads or self.heads
+        attention = 2 * self.hidden * (self.hidden + self.hidden // self.heads * heads)
+        feed_forward = (3 if self.family == "llama" else 2) * self.hidden * self.feed_forward
+        embeddings = vocabulary_size * self.hidden * (1 if self.tie_embeddings else 2)
+        return self.layers * (attention + feed_forward) + embeddings
 
     @model_validator(mode="after")
     def _fits_together(self) -> "LanguageModelConfig":

@@ -1,5 +1,10 @@
 """`//serve`: a checkpoint behind HTTP."""
 
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import argparse
 import json
 import logging
@@ -7,7 +12,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from retort.core.cli import Invocation, positive, run
+from retort.core.cli import Arguments, Invocation, positive, run
 from retort.core.errors import RetortError
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
@@ -68,7 +73,7 @@ def _curl(address: str) -> str:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="serve",
         description="Serve a checkpoint: POST /predict and GET /health.",
         allow_abbrev=False,

@@ -6,12 +6,18 @@ is what it is told, and what of it is shown.
 python -m retort.train.agent LAUNCH_AS_JSON MODULE ARGUMENT...
 """
 
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import json
 import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +33,7 @@ from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
 from retort.core.cli import run
 from retort.core.errors import UserError
+from retort.core.signals import SIGNALS, deliver, deliver_again
 from retort.train.launch import Launch
 from retort.train.rank_files import RankFiles
 from retort.train.world import PeerLost
@@ -44,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     plan, module, worker_arguments = Launch(**json.loads(arguments[0])), arguments[1], arguments[2:]
     _silence_the_agent()
+    _hold_back_signals()
+    sys.unraisablehook = _deliver_again
     low, high = plan.nodes
     if high > 1:
         # An agent that is not rank 0 remembers a shared store's address when rank 0 has moved.
@@ -65,7 +74,9 @@ def main(arguments: Sequence[str]) -> int:
             },
             max_restarts=plan.max_restarts,
             monitor_interval=0.1,
-            signals_to_handle="SIGTERM,SIGINT,SIGHUP",
+            signals_to_handle=",".join(
+                number.name for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+            ),
             shutdown_timeout=plan.grace_s,
         )
         worker = ["-m", "retort.train.leash", str(os.getpid()), module, *worker_arguments]
@@ -102,6 +113,29 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _hold_back_signals() -> None:
+    """Have workers begin with signals held back, until they can hear them (`retort.train.leash`).
+
+    They inherit that from the thread that starts them, this one. Another hears signals instead, and
+    Python runs their handlers here all the same.
+    """
+    threading.Thread(target=_hear_signals, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _hear_signals() -> None:
+    while True:
+        signal.pause()
+
+
+def _deliver_again(lost: "sys.UnraisableHookArgs") -> None:
+    """As `retort.core.cli` does, for what the agent's own handlers raise."""
+    if isinstance(lost.exc_value, SignalException):
+        deliver(lost.exc_value.sigval)
+    else:
+        deliver_again(lost)
+
+
 def _silence_the_agent() -> None:
     """What it would say we say; each of its loggers has a level of its own."""
     for name, logger in logging.root.manager.loggerDict.items():
@@ -112,8 +146,7 @@ def _silence_the_agent() -> None:
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
     """The agent sets signal handlers and leaves them; those before it come back here."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:

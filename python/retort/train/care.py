@@ -20,7 +20,7 @@ class CareConfig(Frozen):
 
     spike: float | None = Field(default=None, gt=1.0)
     """Stop if a loss is more than so many times the median of the last ones; none: never."""
-    window: int = Field(default=50, ge=5)
+    window: int = Field(default=50, ge=5, le=10_000)
     """How many losses that median is of. Nothing is a spike before there are as many."""
 
 

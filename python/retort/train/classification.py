@@ -22,6 +22,7 @@ from retort.evaluate.verify import write_logits
 from retort.models.checkpoint import classifier_files
 from retort.models.classifier import TextClassifier
 from retort.models.weights import PretrainedWeights, build_classifier
+from retort.train.memory_use import check_batch
 from retort.train.recipe import EvaluateConfig, TrainingRecipe
 from retort.train.tokens import TRAIN
 
@@ -42,7 +43,8 @@ class Classification:
         """
         Raises:
             DataError: a document to learn from has no label, or the weights cannot be read.
-            ConfigError: the model cannot read documents as long as the recipe says.
+            ConfigError: the model cannot read documents as long as the recipe says, a batch is larger
+                than an epoch, or memory is too small.
         """
         self.store = store
         self.inputs = {"tokens": store.sealed.seal, "weights": weights.digest}
@@ -64,6 +66,10 @@ class Classification:
         self._totals = (-1, 0.0)
         model = build_classifier(weights, store.labels, tokenise, train.seed, recipe.model.head)
         self.model: TextClassifier = model.to(device)
+        layers, hidden = self.attention
+        # The state of each layer in half precision, of documents as short as they can be.
+        state = 2 * layers * hidden * min(recipe.data.pad_to, max_tokens)
+        check_batch(train, len(self._part), "documents", state, device)
         self._held_out = HeldOutTexts(store, max_tokens, device)
         self.evaluation_batches = self._held_out.batches
         self.tokens = TokenFacts(max_tokens, *_cut(store, max_tokens))

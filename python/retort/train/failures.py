@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from retort.core.errors import RetortError, UserError
+from retort.core.errors import RetortError, UserError, one_line
 from retort.train.arrival import RankMissing
 from retort.train.world import PeerLost, error_file, rank_name
 
@@ -117,7 +117,7 @@ def _step_file(path: Path) -> Path:
 
 def _write(path: Path, error: Exception) -> None:
     foreseen, now = isinstance(error, RetortError), time.time()
-    text = str(error) if foreseen else _traceback(error)
+    text = one_line(str(error)) if foreseen else _traceback(error)
     record = {
         "message": {
             "message": f"{type(error).__name__}: {error}",

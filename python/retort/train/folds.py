@@ -7,6 +7,11 @@ them are there. Runs that are finished are not run again, so that the same comma
 was stopped.
 """
 
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import argparse
 import json
 import subprocess
@@ -15,15 +20,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retort.core.atomic import storage_errors
-from retort.core.cli import Invocation, positive, run
+from retort.core.cli import Arguments, Invocation, exit_code, positive, run
 from retort.core.config import Recipe, find_recipe, load_recipe, to_yaml
 from retort.core.errors import DataError, RetortError, UserError, VerificationError
+from retort.core.paths import check_place
 from retort.core.seal import verify
+from retort.core.signals import Terminated
 from retort.evaluate.cross_validation import CrossValidation, Fold, render_folds
 from retort.evaluate.metrics import Metrics
 from retort.models.checkpoint import KIND
 from retort.train.recipe import TrainingRecipe, recipes
 
+_MOST = 100
 _FINISHED = "run.json"
 _OURS = ("data.held_out", "data.fold")
 
@@ -33,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     invocation = Invocation.from_environment()
     out = invocation.resolve(options.out)
+    check_place(out / "fold-0")
     folds = _recipes(options.config, options.set, options.folds, invocation.working_directory)
     for number, recipe in enumerate(folds):
         directory = out / f"fold-{number}"
@@ -82,8 +91,8 @@ def _recipes(
     config: str, overrides: Sequence[str], folds: int, here: Path
 ) -> list[Recipe[TrainingRecipe]]:
     """The recipe of each fold: all of them are right before the first one is trained."""
-    if folds < 2:
-        raise UserError(f"--folds {folds}: give 2 or more")
+    if not 2 <= folds <= _MOST:
+        raise UserError(f"--folds {folds}: give 2 or more, up to {_MOST}")
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key in _OURS:
@@ -130,14 +139,15 @@ def _train(command: Sequence[str], directory: Path) -> None:
     Raises:
         UserError: it was the user's mistake; RetortError: it was not.
     """
-    # Its last line, the seal, is not ours: standard output is for the result of all folds.
-    with subprocess.Popen(command, stdout=sys.stderr.fileno()) as training:
+    # Its last line, the seal, is not ours: standard output is for the result of all folds. Its own
+    # session: Ctrl-C reaches this process alone, which then asks the other to save and leave.
+    with subprocess.Popen(command, stdout=sys.stderr.fileno(), start_new_session=True) as training:
         try:
             code = training.wait()
-        except BaseException:
+        except (KeyboardInterrupt, Terminated) as asked:
             training.terminate()
             training.wait()
-            raise
+            raise SystemExit(exit_code(asked)) from None  # the run has said so
     if code == 0 or (code == VerificationError.exit_code and (directory / _FINISHED).is_file()):
         return
     message = f"{directory}: training ended with exit code {code}; what it said is above"
@@ -145,9 +155,7 @@ def _train(command: Sequence[str], directory: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="folds", description="Train one classifier for each fold, and average."
-    )
+    parser = Arguments(prog="folds", description="Train one classifier for each fold, and average.")
     parser.add_argument(
         "--config", required=True, metavar="FILE_OR_NAME", help="a recipe's file, or its name"
     )

@@ -16,10 +16,13 @@ from retort.evaluate.verify import write_losses
 from retort.models.checkpoint import language_model_files
 from retort.models.config import LanguageModelConfig
 from retort.models.language_model import LanguageModel, build_language_model, token_losses
+from retort.train.memory_use import check_batch, check_memory
 from retort.train.recipe import EvaluateConfig, TrainingRecipe
 from retort.train.tokens import TRAIN
 
 _LOSSES = "losses.safetensors"
+_BYTES = 8
+"""Of a weight and its gradient."""
 
 
 class LanguageModelling:
@@ -36,7 +39,8 @@ class LanguageModelling:
     ) -> None:
         """
         Raises:
-            ConfigError: blocks are longer than the model's context.
+            ConfigError: blocks are longer than the model's context, a batch is larger than an epoch,
+                or memory is too small.
             DataError: there is nothing to learn from, or the tokenizer has no boundary token.
         """
         length, train = recipe.data.max_tokens, recipe.train
@@ -55,7 +59,17 @@ class LanguageModelling:
             Shards(train.batch, train.shards),
         )
         self._device = device
-        model = build_language_model(config, store.facts.vocabulary_size, train.seed)
+        vocabulary = store.facts.vocabulary_size
+        weights = config.matrix_weights(vocabulary)
+        check_memory(
+            _BYTES * weights,
+            f"model.language_model: {weights:,} weights with their gradients",
+            device,
+        )
+        # The state of each layer in half precision, and the scores of each next token.
+        state = length * (2 * config.hidden * config.layers + 4 * vocabulary)
+        check_batch(train, self._reader.length, "blocks", state, device)
+        model = build_language_model(config, vocabulary, train.seed)
         self.model: LanguageModel = model.to(device)
         self.attention = (config.layers, config.hidden)
         self._held_out = HeldOutBlocks(store, length, device)

@@ -7,14 +7,20 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from retort.core.errors import UserError
+from retort.core.signals import SIGNALS
 
 _RUN = "retort"
+COLLECTIVE_TIMEOUT_S = 300
+"""How long a rank waits for the others by default, when it is not known why they do not come."""
+_MOST = 10_000_000
+"""Of seconds or restarts: four months. Clocks of libraries overflow somewhere behind it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Launch:
             value = getattr(self, name)
             if value < least:
                 raise UserError(f"{_flag(name)}: {value} is less than {least}")
+            if value > _MOST:
+                raise UserError(f"{_flag(name)}: {value} is more than {_MOST}")
         low, high = self.nodes
         if not 1 <= low <= high:
             raise UserError(f"--nnodes: {self.nnodes!r}: give 1 or more, the smaller number first")
@@ -149,17 +157,20 @@ def launch(plan: Launch, module: str, arguments: Sequence[str]) -> NoReturn:
 
     Standard output and standard error of rank 0 are this process's own. When a worker fails the
     others are ended, and one block on standard error tells the rank, the step and the cause.
-    SIGTERM and Ctrl-C are passed on; workers that are still there after `grace_s` are killed.
-    None outlives this process, however it ends.
+    SIGTERM, SIGHUP and Ctrl-C are passed on; workers that are still there after `grace_s` are
+    killed. None outlives this process, however it ends.
 
     The process ends with 0; 2 when a worker failed by the user's mistake, or the machines did not
-    meet; 130 or 143 after a signal; otherwise 1, or the exit code of a worker that gave no reason.
+    meet; 128 and the number of a signal that ended it or a worker; `PeerLost.exit_code` when another
+    machine was lost; otherwise 1, or the exit code of a worker that gave no reason.
 
     Args:
         module: run as `python -m module arguments` with torchrun's variables.
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    # Until the new program hears them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     agent = ["-m", "retort.train.agent", json.dumps(asdict(plan)), module, *arguments]
     # torch reads the variable when it is loaded, and its warnings hold C++ stacks: a new start.
     os.execve(

@@ -1,7 +1,14 @@
 """Run a module as a worker that does not outlive the process that started it.
 
+When both are asked to stop, the words are the other's.
+
 python -m retort.train.leash PARENT_PROCESS MODULE ARGUMENT...
 """
+
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting(quietly=True)
 
 import ctypes
 import os

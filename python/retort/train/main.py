@@ -5,15 +5,24 @@ python -m retort.train.main --config FILE_OR_NAME --set key=value --out DIR --np
 The same command goes on with a run that was interrupted, also with another number of processes.
 """
 
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 import argparse
 import os
 import shlex
 from collections.abc import Sequence
 
-from retort.core.cli import Invocation, run
+from retort.core.cli import Arguments, Invocation, positive, run
 from retort.core.config import recipe_names
 from retort.core.errors import UserError
+from retort.core.memory import machine_memory
+from retort.core.paths import check_place
+from retort.core.signals import nothing_begun
 from retort.train.launch import (
+    COLLECTIVE_TIMEOUT_S,
     add_launch_arguments,
     launch,
     launch_from,
@@ -25,6 +34,8 @@ from retort.train.run_directory import CHECKPOINT, check_usable, clear
 from retort.train.world import is_worker
 
 _OVERWRITE = "--overwrite"
+_PROCESS_BYTES = 1 << 26
+"""What a process has in memory for itself alone once PyTorch is loaded."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("give --config FILE_OR_NAME and --out DIR, or --list to see the recipes")
     invocation = Invocation.from_environment()
     out = invocation.resolve(options.out)
+    check_place(out)
     plan = launch_from(options)
     checkpoint = shlex.quote(typed(out / CHECKPOINT, invocation))
     order = Order(
@@ -46,8 +58,9 @@ def main(arguments: Sequence[str]) -> int:
         next_commands=f"./tools/bazel run //serve -- --checkpoint {checkpoint}",
         as_json=options.json,
         arrival_s=options.join_timeout,
+        collective_s=options.collective_timeout,
     )
-    if is_worker(os.environ):
+    if is_worker(os.environ, plan):
         if options.overwrite:
             raise UserError(
                 f"{_OVERWRITE}: a process that is started again would remove what it should go on "
@@ -67,7 +80,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _work(order: Order, invocation: Invocation) -> int:
     # Takes seconds to import, which a process that only starts others can do without.
-    from retort.train.worker import work
+    with nothing_begun():
+        from retort.train.worker import work
 
     return work(order, invocation)
 
@@ -78,12 +92,15 @@ def _check_processes(nproc: int, recipe: TrainingRecipe) -> None:
             f"--nproc: {nproc} processes cannot share train.shards {recipe.train.shards}; start "
             "at most as many, or choose more shards (which is another recipe, with another result)"
         )
+    if nproc * _PROCESS_BYTES > machine_memory():
+        raise UserError(
+            f"--nproc: {nproc} processes need {nproc * _PROCESS_BYTES / 2**30:.1f} GiB of memory before "
+            f"they begin, and this machine has {machine_memory() / 2**30:.1f}; start fewer"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="train", description="Train a model by a recipe.", allow_abbrev=False
-    )
+    parser = Arguments(prog="train", description="Train a model by a recipe.", allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE_OR_NAME", help="a recipe's file, or its name")
     parser.add_argument(
         "--set",
@@ -98,6 +115,14 @@ def _parser() -> argparse.ArgumentParser:
         help="directory of the run; one that was interrupted there goes on",
     )
     parser.add_argument(_OVERWRITE, action="store_true", help="remove the run that DIR holds first")
+    parser.add_argument(
+        "--collective-timeout",
+        type=positive,
+        default=COLLECTIVE_TIMEOUT_S,
+        metavar="SECONDS",
+        help="how long a process waits for the others in a step before it gives up (%(default)s); "
+        "a checkpoint must be hashed in that time",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--list", action="store_true", help="print the names of the recipes")
     add_launch_arguments(parser)

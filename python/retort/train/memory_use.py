@@ -1,9 +1,13 @@
-"""How much memory this process has, and had at most."""
+"""How much memory this process has, had at most, and will need at least."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from retort.core.errors import ConfigError
+from retort.core.memory import machine_memory
+from retort.train.recipe import TrainConfig
 
 _STATUS = Path("/proc/self/status")
 
@@ -34,3 +38,43 @@ def memory_use(device: torch.device) -> MemoryUse:
         device=torch.cuda.memory_allocated(device) if on_gpu else 0,
         device_peak=torch.cuda.max_memory_allocated(device) if on_gpu else 0,
     )
+
+
+def check_memory(needed: int, what: str, device: torch.device) -> None:
+    """Refuse what cannot be computed here, before hours of swapping or the kernel's end of it.
+
+    Args:
+        needed: bytes that it takes at the very least.
+        what: keys of the recipe and what they ask for, as the beginning of a sentence.
+    Raises:
+        ConfigError: there are not as many.
+    """
+    on_gpu = device.type == "cuda"
+    there = torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_memory()
+    if needed > there:
+        raise ConfigError(
+            f"{what} takes {needed / 2**30:,.1f} GiB of memory at the least, and "
+            f"{'the device' if on_gpu else 'this machine'} has {there / 2**30:,.1f}; choose less"
+        )
+
+
+def check_batch(
+    train: TrainConfig, samples: int, unit: str, bytes_of_sample: int, device: torch.device
+) -> None:
+    """Refuse a step that is larger than what there is to learn from, or a shard larger than memory.
+
+    Args:
+        samples: how many an epoch has.
+        unit: what they are called.
+        bytes_of_sample: that the states of the layers take at the very least until its backward pass.
+    Raises:
+        ConfigError
+    """
+    if train.batch > samples:
+        raise ConfigError(
+            f"train.batch: {train.batch} is more than the {samples} {unit} to learn from, so that a step "
+            "would hold some of them twice; choose a smaller one"
+        )
+    shard = train.batch // train.shards
+    what = f"train.batch, train.shards: a logical shard of {shard} {unit}"
+    check_memory(shard * bytes_of_sample, what, device)

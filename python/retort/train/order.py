@@ -19,6 +19,7 @@ class Order:
         out: the run's directory.
         next_commands: what to try when it is done.
         arrival_s: how long to wait for the other processes.
+        collective_s: how long to wait for them in a step.
     """
 
     config: str
@@ -27,6 +28,7 @@ class Order:
     next_commands: str
     as_json: bool
     arrival_s: float
+    collective_s: float
 
 
 def load(order: Order, invocation: Invocation) -> Recipe[TrainingRecipe]:

@@ -10,17 +10,17 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from retort.core.cli import INTERRUPTED, TERMINATED
 from retort.core.errors import UserError
+from retort.core.signals import SIGNALS
 from retort.train.failures import Failure, read_failure, read_step
 
 _log = logging.getLogger(__name__)
 
 _STDERR_LINES = 20
-_STOPPED = (INTERRUPTED, TERMINATED)
+_STOPPED = tuple(128 + number for number in SIGNALS)
 # When one worker has failed the agent asks the others to end, and kills those who have not after
 # 30 seconds: what they end with then is no cause.
-_ASKED_TO_END = (*_STOPPED, -signal.SIGTERM, -signal.SIGINT)
+_ASKED_TO_END = (*_STOPPED, *(-number for number in SIGNALS))
 _HUNG_S = 25
 
 
@@ -121,7 +121,7 @@ class RankFiles(LogsSpecs):
         if failure is not None:
             code, text = failure.exit_code, f"error: {_tell_failure(rank, failure)}"
         elif code < 0:
-            code, text = 1, _tell_killed(rank, -code)
+            code, text = 128 - code, _tell_killed(rank, -code)
         else:
             text = f"error: {rank} ended with exit code {code}, {rank.where()}{_tail(rank)}"
         return code, "\n".join([text, *(_tell_hung(self._ranks[number]) for number in hung)])
@@ -165,8 +165,11 @@ def _tell_failure(rank: _Rank, failure: Failure) -> str:
 
 def _tell_killed(rank: _Rank, number: int) -> str:
     name = signal.Signals(number).name
-    why = "; the kernel does that when memory runs out" if number == signal.SIGKILL else ""
-    return f"error: {rank} was killed by {name} {rank.where()}{why}{_tail(rank)}"
+    if number == signal.SIGKILL:  # of which it knew nothing: what it said last does not say why
+        why = "; the kernel does that when memory runs out"
+    else:
+        why = _tail(rank)
+    return f"error: {rank} was killed by {name} {rank.where()}{why}"
 
 
 def _tell_hung(rank: _Rank) -> str:

@@ -16,15 +16,21 @@ from retort.train.care import CareConfig
 from retort.train.deepspeed_config import DeepSpeedConfig
 from retort.train.logging_config import LoggingConfig
 
+LEAST_FLOAT, LARGEST_FLOAT = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
+"""Of float32, in which the optimiser computes: what is smaller than the least loses its digits."""
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+Steps = Annotated[int, Field(ge=1, le=2**31)]
+"""A number of steps: no run has more, and samples are counted in 64 bits."""
+
 
 class OptimizerConfig(Frozen):
     """AdamW (Loshchilov and Hutter, 2019). Biases and normalisation weights do not decay."""
 
-    lr: float = Field(gt=0.0)
-    weight_decay: float = Field(default=0.01, ge=0.0)
-    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0.0)
-    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    lr: float = Field(ge=LEAST_FLOAT, le=LARGEST_FLOAT)
+    weight_decay: float = Field(default=0.01, ge=0.0, le=LARGEST_FLOAT)
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, ge=LEAST_FLOAT, le=LARGEST_FLOAT)
+    max_grad_norm: float = Field(default=1.0, ge=LEAST_FLOAT, le=LARGEST_FLOAT)
 
 
 class ScheduleConfig(Frozen):
@@ -39,10 +45,10 @@ class TrainConfig(Frozen):
     """How long, in what pieces, from which seed."""
 
     seed: int = Field(default=0, ge=0, lt=2**63)
-    steps: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    """Documents, or blocks of tokens, in each optimiser step."""
-    shards: int = Field(default=4, ge=1)
+    steps: Steps
+    batch: int = Field(ge=1, le=2**31)
+    """Documents, or blocks of tokens, in each optimiser step; no more than there are in all."""
+    shards: int = Field(default=4, ge=1, le=4096)
     """Logical shards that a batch is cut into, each computed by itself: the most processes that a
     run can have. For any number of them the result is the same, for other shards it is not."""
     threads: int = Field(default=1, ge=1, le=256)
@@ -67,11 +73,11 @@ class TrainConfig(Frozen):
 class EvaluateConfig(Frozen):
     """How often held-out documents are looked at, and what the run is held to."""
 
-    every: int | None = Field(default=None, ge=1)
+    every: Steps | None = None
     """Steps between two evaluations; without it there is one, at the end."""
     metric: Literal["accuracy", "macro_f1", "macro_auc", "loss"] = "loss"
     """By which one evaluation is better than another."""
-    patience: int | None = Field(default=None, ge=1)
+    patience: Steps | None = None
     """Stop after so many evaluations in a row that are no better than the best."""
     select: Literal["last", "best"] = "last"
     """Which weights the final checkpoint holds: the last, or those of the best evaluation."""
@@ -95,7 +101,7 @@ class EvaluateConfig(Frozen):
 class CheckpointsConfig(Frozen):
     """When the state of a run is kept. It changes nothing that is computed, so no seal holds it."""
 
-    every: int | None = Field(default=None, ge=1)
+    every: Steps | None = None
     """Steps between two checkpoints."""
     minutes: float | None = Field(default=10.0, gt=0.0)
     """The most time between two checkpoints."""

@@ -124,12 +124,7 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
     fix_arithmetic(config.train.threads)
     keep_freed_memory()
 
-    def once(function: Callable[[], None]) -> None:
-        if world.is_main:
-            function()
-        world.barrier("what the first rank does alone")
-
-    task = open_task(config, run, world.device, once)
+    task = open_task(config, run, world.device, world.alone)
     _describe(task, world)
     clock = PhaseClock()
     engine, tensors = _open_engine(config, task, world, clock)
@@ -178,7 +173,7 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
                     parts,
                     writer,
                     check_ours=check_ours,
-                    beginning=lambda: Beginning(open_task(config, run, _CPU, once).model),
+                    beginning=lambda: Beginning(open_task(config, run, _CPU, world.alone).model),
                 )
                 try:
                     if best.secure(progress) and world.is_main:
@@ -193,10 +188,10 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
             if world.is_main and progress.step > 0:
                 _log.info("%s", summary_line(read_timings(run / TIMINGS), peak.source))
             results = _results(finished, selected, parts)
-            once(lambda: task.write_results(run, results))
+            world.alone(lambda: task.write_results(run, results))
             writer.begin(run / CHECKPOINT, files, {"model": tensors["model"]}, engine.pieces())
     except TrainingStopped as stopped:
-        once(partial(_inspect, run, stopped, task))
+        world.alone(partial(_inspect, run, stopped, task))
         raise
     finally:
         observer.close()

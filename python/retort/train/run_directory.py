@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from retort.core.atomic import storage_errors
-from retort.core.config import differences, for_seal, to_yaml
+from retort.core.config import differences, for_seal, load_recipe, to_yaml
 from retort.core.errors import ConfigError, StorageError
 from retort.train.recipe import NOT_SEALED, TrainingRecipe
 
@@ -84,9 +82,8 @@ def write_recipe(run: Path, recipe: TrainingRecipe) -> None:
     file = run / RECIPE
     if file.is_file():
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-            before = TrainingRecipe.model_validate(values, context={"start": run})
-        except (yaml.YAMLError, ValueError) as error:
+            before = load_recipe(TrainingRecipe, file, [], run).config
+        except ConfigError as error:
             raise ConfigError(
                 f"{file}: cannot be read as the recipe of this run; choose another --out, or add "
                 "--overwrite to start anew"

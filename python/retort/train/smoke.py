@@ -1,9 +1,13 @@
 """The first minute: the recipe `smoke` into runs/smoke, and what to try next."""
 
-import argparse
+from retort.core.signals import starting
+
+if __name__ == "__main__":
+    starting()
+
 from collections.abc import Sequence
 
-from retort.core.cli import Invocation, run
+from retort.core.cli import Arguments, Invocation, run
 from retort.train.order import Order
 from retort.train.run_directory import clear
 from retort.train.worker import work
@@ -16,13 +20,13 @@ curl -s http://127.0.0.1:8000/predict --json '{"text": "The match ended in a dra
 
 def main(arguments: Sequence[str]) -> int:
     """Train, seal, verify, report."""
-    parser = argparse.ArgumentParser(prog="smoke", description=__doc__)
+    parser = Arguments(prog="smoke", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     options = parser.parse_args(arguments)
     invocation = Invocation.from_environment()
     out = invocation.workspace / "runs" / "smoke"
     clear(out)
-    order = Order("smoke", (), out, _NEXT, as_json=options.json, arrival_s=0.0)
+    order = Order("smoke", (), out, _NEXT, as_json=options.json, arrival_s=0.0, collective_s=0.0)
     return work(order, invocation)
 
 

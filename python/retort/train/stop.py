@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from retort.core.cli import Terminated
+from retort.core.signals import SIGNALS, Terminated
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has come.
+    """Whether SIGTERM, SIGINT or SIGHUP has come.
 
     Ranks hear it at different moments: before one acts on it, all agree (`World.any`).
     """
 
     def __init__(self) -> None:
-        self._signal: int | None = None
+        self._signal: signal.Signals | None = None
 
     @property
     def requested(self) -> bool:
@@ -28,15 +28,15 @@ class StopRequest:
 
         Raises:
             KeyboardInterrupt: after SIGINT.
-            Terminated: after SIGTERM, or when another rank heard the signal.
+            Terminated: after SIGTERM or SIGHUP, or when another rank heard the signal.
         """
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Terminated
+        raise Terminated(self._signal or signal.SIGTERM)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         again = self._signal is not None
-        self._signal = number
+        self._signal = signal.Signals(number)
         if again:
             signal.signal(number, signal.SIG_IGN)
             self.leave()
@@ -44,17 +44,17 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Turn the first SIGTERM or SIGINT into a flag; a second one ends the block at once.
+    """Turn the first of the signals into a flag; a second one ends the block at once.
 
     Only the main thread may enter. The handlers that were there before come back at the end.
     """
     request = StopRequest()
-    before = {number: signal.signal(number, request._hear) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        if before[number] != signal.SIG_IGN:
+            signal.signal(number, request._hear)
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)

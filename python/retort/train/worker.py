@@ -1,6 +1,7 @@
 """One process of a training run, and what the first of them says at the end."""
 
 import json
+import logging
 import os
 import sys
 import textwrap
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from retort.core.cli import Invocation, seal_line
 from retort.core.config import to_yaml
-from retort.core.errors import VerificationError
+from retort.core.errors import VerificationError, shown
 from retort.evaluate.language_metrics import LanguageMetrics
 from retort.train.failures import recorded
 from retort.train.judging import RunResult
@@ -26,10 +27,19 @@ def work(order: Order, invocation: Invocation) -> int:
     Raises:
         VerificationError: the run finished, and its checkpoint is not what was promised.
     """
-    with recorded(os.environ) as mark, joined(os.environ, order.arrival_s) as world:
+    with (
+        recorded(os.environ) as mark,
+        joined(os.environ, order.arrival_s, collective_timeout_s=order.collective_s) as world,
+    ):
+        if not world.is_main:
+            # What others than the first say is shown when they crash: it should say why.
+            logging.getLogger("retort").setLevel(logging.WARNING)
         recipe = load(order, invocation)
         if world.is_main:
-            print(f"# recipe {recipe.name}, resolved\n{to_yaml(recipe.config)}", file=sys.stderr)
+            print(
+                f"# recipe {shown(recipe.name)}, resolved\n{to_yaml(recipe.config)}",
+                file=sys.stderr,
+            )
         source = source_facts(invocation.workspace)
         result = run_recipe(recipe, order.out, world, mark=mark, source=source)
         if result is not None:

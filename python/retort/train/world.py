@@ -2,17 +2,21 @@
 
 The only reader of the variables that torchrun, and operators that stand in for it such as
 Kubeflow's PyTorchJob, set: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, LOCAL_RANK,
-LOCAL_WORLD_SIZE, TORCHELASTIC_USE_AGENT_STORE and TORCHELASTIC_ERROR_FILE
+LOCAL_WORLD_SIZE, TORCHELASTIC_USE_AGENT_STORE, TORCHELASTIC_RUN_ID and TORCHELASTIC_ERROR_FILE, and
+of what operators set for torchrun PET_NNODES and PET_NPROC_PER_NODE
 (https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables).
 """
 
 import atexit
+import itertools
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -20,10 +24,12 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from retort.core.cli import exit_code
 from retort.core.errors import RetortError, UserError
 from retort.train.arrival import Endpoint, arrive
+from retort.train.launch import COLLECTIVE_TIMEOUT_S, Launch
 
 _REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # gloo and NCCL raise plain RuntimeErrors; what they say tells a lost connection from a bug.
@@ -32,11 +38,20 @@ _LOST = re.compile(
 )
 _BUG = re.compile(r"enforce fail|EnforceNotMet|invalid argument|invalid usage", re.IGNORECASE)
 
+_PET = {"PET_NPROC_PER_NODE": "processes on each machine", "PET_NNODES": "machines"}
+_POLL_S = 0.05
+_SIGN_S = 5.0
+
 Value = TypeVar("Value")
 
 
 class PeerLost(RetortError):
-    """Another rank ended or hangs, so that what all ranks do together cannot be finished."""
+    """Another rank ended or hangs, so that what all ranks do together cannot be finished.
+
+    Whoever starts processes again, such as Kubernetes, does so from 128 on: nothing is wrong here.
+    """
+
+    exit_code = 200
 
 
 @dataclass(frozen=True)
@@ -50,12 +65,17 @@ class World:
         rank: of this process, from 0; below `size`.
         local_rank: of this process among those of its machine.
         device: where this process computes.
+        store: where the ranks have met; None alone.
+        patience_s: how long to wait for a sign of another rank.
     """
 
     rank: int
     size: int
     local_rank: int
     device: torch.device
+    store: Store | None = None
+    patience_s: float = COLLECTIVE_TIMEOUT_S
+    _calls: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     @property
     def is_main(self) -> bool:
@@ -123,6 +143,24 @@ class World:
             dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
             return cast(Value, values[0])
 
+    def alone(self, function: Callable[[], None]) -> None:
+        """Have the first rank call a function, however long it takes, while the others wait for it.
+
+        Raises:
+            PeerLost: the first rank gives no sign of life any more.
+        """
+        name = "what the first rank does alone"
+        if self.store is None:
+            if self.is_main:
+                function()
+        elif self.is_main:
+            with _signs_of_life(self.store, f"alone/{next(self._calls)}", self.patience_s):
+                function()
+        else:
+            with self.together(f"at {name}"):
+                _watch(self.store, f"alone/{next(self._calls)}", self.patience_s)
+        self.barrier(name)
+
     def barrier(self, name: str) -> None:
         """Wait until all ranks are here.
 
@@ -132,9 +170,49 @@ class World:
         self.any(False, f"at the barrier {name!r}")
 
 
-def is_worker(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun, or something in its place, started this process as one of several."""
-    return "RANK" in environment and "WORLD_SIZE" in environment
+def is_worker(environment: Mapping[str, str], plan: Launch) -> bool:
+    """Whether torchrun, or something in its place, started this process as one of several.
+
+    An operator sets RANK and WORLD_SIZE for a whole pod. That is one process unless flags ask for
+    more, which then start them.
+
+    Raises:
+        UserError: flags and variables contradict each other, or the variables tell of processes that
+            nobody would start.
+    """
+    ranked = "RANK" in environment and "WORLD_SIZE" in environment
+    if ranked and ("TORCHELASTIC_RUN_ID" in environment or "LOCAL_RANK" in environment):
+        if not plan.is_plain:
+            raise UserError(
+                "--nproc, --nnodes, --max-restarts: this process has been started as one of several "
+                "(RANK and LOCAL_RANK are set); give them to what has started it, such as torchrun"
+            )
+        return True
+    if not plan.is_plain:
+        if ranked:
+            _check_flags(environment, plan)
+        return False
+    for name in ("PET_NPROC_PER_NODE", *(() if ranked else ("PET_NNODES",))):
+        most = environment.get(name, "").rpartition(":")[2]
+        if re.fullmatch(r"[0-9]{1,6}", most, re.ASCII) and int(most) > 1:
+            raise UserError(
+                f"environment variable {name} asks for {most} {_PET[name]}, which nobody starts; "
+                "start them with --nproc, --nnodes and --rdzv-endpoint, or by torchrun"
+            )
+    return ranked
+
+
+def _check_flags(environment: Mapping[str, str], plan: Launch) -> None:
+    """Refuse flags that start another run than the one whose part the environment says this is."""
+    rank, size = _number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1)
+    machines = plan.nodes[1]
+    # A pod's RANK is its number. WORLD_SIZE counts pods, or processes where the operator knows them.
+    if rank >= machines or size not in (machines, machines * plan.nproc):
+        raise UserError(
+            f"environment variables RANK {rank} and WORLD_SIZE {size} tell of another run than the "
+            f"flags, which are for {machines} machines with {plan.nproc} processes each; give --nproc, "
+            "--nnodes and --rdzv-endpoint of the whole run, or unset the variables"
+        )
 
 
 def rank_name(environment: Mapping[str, str]) -> str:
@@ -150,7 +228,10 @@ def error_file(environment: Mapping[str, str]) -> Path | None:
 
 @contextmanager
 def joined(
-    environment: Mapping[str, str], timeout_s: float, *, collective_timeout_s: float = 1800.0
+    environment: Mapping[str, str],
+    timeout_s: float,
+    *,
+    collective_timeout_s: float = COLLECTIVE_TIMEOUT_S,
 ) -> Iterator[World]:
     """Meet the other processes of the run, and leave them at the end.
 
@@ -170,7 +251,8 @@ def joined(
         return
     endpoint = _endpoint(environment)
     local_rank = _number(environment, "LOCAL_RANK", 0)
-    world = World(endpoint.rank, endpoint.size, local_rank, _device(local_rank))
+    device = _device(local_rank)
+    world = World(endpoint.rank, endpoint.size, local_rank, device)
     if world.size == 1:
         yield world
         return
@@ -186,13 +268,44 @@ def joined(
             timeout=timedelta(seconds=collective_timeout_s),
         )
     try:
-        yield world
+        yield replace(world, store=store, patience_s=collective_timeout_s)
     except BaseException as error:
         # To destroy the group could wait for the very rank that is lost, and not to destroy it
         # can end in an abort of its threads when the interpreter goes.
         atexit.register(_end, exit_code(error))
         raise
     dist.destroy_process_group()
+
+
+@contextmanager
+def _signs_of_life(store: Store, key: str, patience_s: float) -> Iterator[None]:
+    """Count up in the store while the block runs, and say there when it has ended well."""
+    over = threading.Event()
+
+    def count() -> None:
+        with suppress(RuntimeError):  # the store is lost, which the other ranks notice as well
+            while not over.wait(min(_SIGN_S, patience_s / 10)):
+                store.add(f"{key}/signs", 1)
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    store.set(f"{key}/done", "")
+
+
+def _watch(store: Store, key: str, patience_s: float) -> None:
+    signs, since = -1, time.monotonic()
+    while not store.check([f"{key}/done"]):
+        count = store.add(f"{key}/signs", 0)
+        if count != signs:
+            signs, since = count, time.monotonic()
+        elif time.monotonic() - since > patience_s:
+            raise PeerLost(f"lost rank 0: it has given no sign of life for {patience_s:g} s")
+        time.sleep(_POLL_S)
 
 
 def _end(code: int) -> None:
@@ -208,8 +321,8 @@ def _endpoint(environment: Mapping[str, str]) -> Endpoint:
     if missing:
         there = [name for name in _REQUIRED if environment.get(name)]
         raise UserError(
-            f"environment variable {' and '.join(missing)} is not set, though "
-            f"{' and '.join(there)} is; set all of {', '.join(_REQUIRED)}, or none to train alone"
+            f"environment variable{_are(missing)} not set, though {' and '.join(there)} "
+            f"{'are' if len(there) > 1 else 'is'}; set all of {', '.join(_REQUIRED)}, or none to train alone"
         )
     size = _number(environment, "WORLD_SIZE", 1)
     rank, port = _number(environment, "RANK", 0), _number(environment, "MASTER_PORT", 1)
@@ -228,6 +341,10 @@ def _number(environment: Mapping[str, str], name: str, least: int) -> int:
             f"environment variable {name}: {text!r} is not a whole number from {least} on"
         )
     return int(text)
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"s {' and '.join(names)} are" if len(names) > 1 else f" {names[0]} is"
 
 
 def _device(local_rank: int) -> torch.device:
