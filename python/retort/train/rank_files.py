@@ -165,10 +165,9 @@ def _tell_failure(rank: _Rank, failure: Failure) -> str:
 
 def _tell_killed(rank: _Rank, number: int) -> str:
     name = signal.Signals(number).name
-    if number == signal.SIGKILL:  # of which it knew nothing: what it said last does not say why
-        why = "; the kernel does that when memory runs out"
-    else:
-        why = _tail(rank)
+    # Of SIGKILL it knew nothing: what it said last does not say why.
+    kernel = "; the kernel does that when memory runs out"
+    why = kernel if number == signal.SIGKILL else _tail(rank)
     return f"error: {rank} was killed by {name} {rank.where()}{why}"
 
 
