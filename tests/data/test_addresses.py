@@ -1,5 +1,6 @@
 """Paths, globs and fsspec addresses: the same files in the same order wherever they lie."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def read(file: File) -> bytes:
 @pytest.mark.parametrize("kind", ["", "file", "memory"])
 def test_files_are_found_in_the_order_of_their_names(roots: dict[str, str], kind: str) -> None:
     root = roots[kind]
-    found = find_labelled([root], {})
+    found = find_labelled([root], {}, Counter())
     assert [file.name for file in found] == LABELLED
     assert [file.directory for file in found] == ["a", "a", "a", "a-b", "b"]
     assert [read(file) for file in found] == [f"text of {name}".encode() for name in LABELLED]
@@ -69,7 +70,7 @@ def test_what_is_not_there_is_named(roots: dict[str, str], kind: str) -> None:
             find_files([address], {})
         assert str(caught.value).startswith(f"{address}: ")
     with pytest.raises(DataError, match=r"b/1\.txt: is not a directory"):
-        find_labelled([f"{root}/b/1.txt"], {})
+        find_labelled([f"{root}/b/1.txt"], {}, Counter())
 
 
 def test_a_name_with_a_wildcard_in_it_is_a_name_first(tmp_path: Path) -> None:

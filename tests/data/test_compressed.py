@@ -69,7 +69,7 @@ def test_rows_and_offsets_are_those_of_what_is_inside(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress(content[:line] + b"\xff" + content[line + 1 :]))
     decoder = Decoder("latin-1")
     assert len(list(stream_documents(config("jsonl", file), decoder))) == 5000
-    assert [(one.row, one.offset) for one in decoder.places] == [(3211, line)]
+    assert [(one.row, one.offset) for _, one in decoder.tally.places] == [(3211, line)]
 
 
 def test_a_file_that_is_read_in_many_chunks_is_one_corpus(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_what_is_not_utf8_is_treated_as_the_recipe_says(
         return
     texts = [one.text for one in stream_documents(config, decoder)]
     assert texts == ["fine", *READ[policy]]
-    assert (decoder.not_utf8, decoder.dropped) == (1, int(policy == "drop"))
-    assert decoder.places == [Place("file", 2, offset)]
+    assert (decoder.tally.not_utf8, decoder.tally.dropped) == (1, int(policy == "drop"))
+    assert [place for _, place in decoder.tally.places] == [Place("file", 2, offset)]
 
 
 def test_bad_bytes_in_columns_before_do_not_move_the_offset(tmp_path: Path) -> None:
@@ -70,7 +70,9 @@ def test_bad_bytes_in_columns_before_do_not_move_the_offset(tmp_path: Path) -> N
     decoder = Decoder("replace")
     config = DataConfig(source="csv", files=files, not_utf8="replace", max_tokens=8)
     assert [one.text for one in stream_documents(config, decoder)] == ['ab"\ufffd']
-    assert decoder.places == [Place("file", 1, content.index(b"\xfe"))]
+    assert [place for _, place in decoder.tally.places] == [
+        Place("file", 1, content.index(b"\xfe"))
+    ]
 
 
 @settings(deadline=None)
@@ -81,9 +83,9 @@ def test_a_text_can_always_be_written_as_utf8(data: bytes) -> None:
         text = decoder.decode(data, Where("a", "b"))
         try:
             assert text == data.decode("utf-8")
-            assert decoder.not_utf8 == 0
+            assert decoder.tally.not_utf8 == 0
         except UnicodeDecodeError as error:
-            assert decoder.places == [Place("b", 0, error.start)]
+            assert [place for _, place in decoder.tally.places] == [Place("b", 0, error.start)]
             assert (text is None) == (policy == "drop")
             assert text is None or text.encode("utf-8")
 
@@ -102,7 +104,7 @@ def test_half_a_surrogate_pair_in_json_is_not_utf8_either(tmp_path: Path) -> Non
         )
         decoder = Decoder(config.not_utf8)
         assert [one.text for one in stream_documents(config, decoder)] == ["fine", *texts]
-        assert decoder.places == [Place("file", 2, 17)]
+        assert [place for _, place in decoder.tally.places] == [Place("file", 2, 17)]
     refusing = DataConfig(source="jsonl", files=files, not_utf8="refuse", max_tokens=8)
     with pytest.raises(DataError, match="row 2: is not UTF-8 at offset 17: half a surrogate pair"):
         list(stream_documents(refusing))

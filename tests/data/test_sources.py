@@ -36,7 +36,7 @@ def test_documents_keep_their_bytes_and_are_labelled_by_directory(tmp_path: Path
     decoder = Decoder("latin-1")
     found = sorted((one.label, one.text) for one in stream_documents(directory(tmp_path), decoder))
     assert found == [("a", "caf\u00e9"), ("a", "caf\u00e9"), ("b", "line\r\nend\n")]
-    assert decoder.not_utf8 == 1
+    assert decoder.tally.not_utf8 == 1
 
 
 def test_a_file_that_is_not_utf8_is_refused_by_name_when_asked(tmp_path: Path) -> None:

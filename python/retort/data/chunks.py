@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.data.documents import Document, Part
-from retort.data.encoding import Place
+from retort.data.encoding import Tally
 from retort.data.keys import KEY_BYTES
 
 PARTS: tuple[Part | None, ...] = (None, "train", "held_out")
@@ -55,8 +55,9 @@ class Chunk:
         slots: token numbers, one more slot with the boundary behind each document.
         sampled: int64 [n], documents that may enter the sample for near-duplicates, and of each of
             them `excerpts` and `signatures`, uint32 [n, permutations].
+        prints: S16 [fresh documents], digests of the tokens of each.
         number: of the chunk in the piece.
-        not_utf8, dropped, places: as of the `Decoder`; in the last chunk of a piece, for all of it.
+        tally: in the last chunk of a piece, of all of it.
         share: of the whole source that is done with this chunk.
     """
 
@@ -68,10 +69,9 @@ class Chunk:
     sampled: NDArray[np.int64]
     excerpts: tuple[str, ...] = field(repr=False)
     signatures: NDArray[np.uint32] = field(repr=False)
+    prints: NDArray[np.bytes_] = field(repr=False)
     number: int = 0
-    not_utf8: int = 0
-    dropped: int = 0
-    places: tuple[Place, ...] = ()
+    tally: Tally = field(default_factory=Tally)
     share: float = 0.0
 
     def without_texts(self) -> "Chunk":
@@ -82,6 +82,7 @@ class Chunk:
             sampled=self.sampled[:0].copy(),
             excerpts=(),
             signatures=self.signatures[:0].copy(),
+            prints=self.prints[:0].copy(),
         )
 
 

@@ -23,9 +23,12 @@ Source = Literal[
     "bbc_news", "reviews", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"
 ]
 NotUtf8 = Literal["refuse", "latin-1", "replace", "drop"]
+BadRows = Literal["refuse", "drop"]
 OWN_TEST_SETS = ("ag_news", "imdb")
 FILE_SOURCES = ("directory", "text", "jsonl", "csv", "parquet")
 _TABLES = ("jsonl", "csv", "parquet")
+_DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " "}
+_NO_DELIMITERS = '"\r\n\0\ufeff'
 _SECRETS = {"key", "secret", "token", "password", "username"}
 
 
@@ -44,6 +47,16 @@ def _text_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): name for key, name in value.items()}
     return value
+
+
+def _delimiter(value: Any) -> Any:
+    character = _DELIMITERS.get(value, value) if isinstance(value, str) else value
+    if isinstance(character, str) and (len(character) != 1 or character in _NO_DELIMITERS):
+        names = ", ".join(_DELIMITERS)
+        raise ValueError(
+            f"{value!r} cannot be between fields; give one character, or one of {names}"
+        )
+    return character
 
 
 Addresses = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_resolve)]
@@ -68,6 +81,8 @@ class FilesConfig(Frozen):
         default_factory=dict
     )
     """From a label as it is written, such as 0, to its name. With it, any other is an error."""
+    delimiter: Annotated[str, BeforeValidator(_delimiter)] = ","
+    """Between the fields of a CSV file: one character, or its name: tab, semicolon, pipe."""
     document: Literal["line", "file"] = "line"
     """For source `text`: what one document is."""
 
@@ -118,6 +133,11 @@ class SourceConfig(Frozen):
     not_utf8: NotUtf8 = "latin-1"
     """What to do with a document that is not UTF-8: stop, read it as Latin-1, put U+FFFD for what
     is wrong, or drop the document. All but the first are counted, and the first ones named."""
+    bad_rows: BadRows = "refuse"
+    """What to do with a row that is no document, such as one that is not JSON, or whose label is not
+    allowed: stop, or drop it. Those dropped are counted by reason, and the first ones named."""
+    bad_rows_limit: int = Field(default=1000, ge=0)
+    """At most so many rows are dropped: more are an error."""
 
     @model_validator(mode="after")
     def _fold_is_there(self) -> "SourceConfig":
@@ -148,6 +168,8 @@ class SourceConfig(Frozen):
             return self
         if self.source not in FILE_SOURCES:
             raise ValueError(f"data.files goes with data.source: {' or '.join(FILE_SOURCES)}")
+        if self.files.delimiter != "," and self.source != "csv":
+            raise ValueError("data.files.delimiter goes with data.source: csv")
         if self.files.label is not None and self.source not in _TABLES:
             raise ValueError(f"data.files.label goes with data.source: {' or '.join(_TABLES)}")
         return self

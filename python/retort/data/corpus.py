@@ -17,17 +17,26 @@ from retort.core.errors import DataError
 from retort.data.chunks import PARTS, Chunk, Columns, join
 from retort.data.config import CorpusConfig
 from retort.data.documents import Document, Part
-from retort.data.encoding import NAMED
+from retort.data.encoding import NAMED, NOT_UTF8, SPELLED, Place, Tally, check_bad_rows
 from retort.data.engines import Engine, LocalEngine
-from retort.data.keys import KEY_BYTES
-from retort.data.ledger import NEAR, check_leakage, settle
+from retort.data.keys import KEY_BYTES, positions
+from retort.data.ledger import NEAR, check_leakage, remove_copies_by_tokens, settle
 from retort.data.ledger import PARTS as PART_OF_VERDICT
 from retort.data.near_duplicates import NearDuplicates, Sample, find_near_duplicates
 from retort.data.pieces import Piece, cut
 from retort.data.reading import ReadingJob
 from retort.data.sources import no_documents, stream_documents
 from retort.data.text_files import rows_before
-from retort.data.validation import Encodings, Schema, Validation, validate
+from retort.data.validation import (
+    BadPlace,
+    Encodings,
+    Met,
+    Rows,
+    Schema,
+    SpecialTokensInTexts,
+    Validation,
+    validate,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class CorpusReader:
         self._config = config = job.config
         self._pieces = cut(config)
         self._chunks: dict[tuple[int, int], Chunk] = {}
+        self._dropped = 0
         self._sample = (
             None if config.near_duplicates.action == "ignore" else Sample(config.near_duplicates)
         )
@@ -102,6 +112,10 @@ class CorpusReader:
         """Have the source read, and pass on each chunk; it is remembered without its tokens."""
         for chunk in engine.run(self._job, self._stamped()):
             yield chunk
+            self._dropped += chunk.tally.bad.total()
+            check_bad_rows(
+                self._dropped, self._config.bad_rows_limit, f"{self._config.source}: bad rows"
+            )
             self._consider(chunk)
             self._chunks[chunk.piece, chunk.number] = chunk.without_texts()
 
@@ -109,27 +123,36 @@ class CorpusReader:
         """All documents, in the order of the source, when all is read."""
         return join([self._chunks[key].columns for key in sorted(self._chunks)])
 
-    def settle(self, columns: Columns, tokens: NDArray[np.int64] | None = None) -> Corpus:
+    def settle(
+        self,
+        columns: Columns,
+        tokens: NDArray[np.int64] | None = None,
+        prints: NDArray[np.bytes_] | None = None,
+    ) -> Corpus:
         """Decide of every document, when all is read.
 
         Args:
             columns: as `columns()` gives them.
             tokens: int64 [documents], of each document, where they are known.
+            prints: S16 [documents], digests of these tokens.
         """
         config = self._config
         chunks = [self._chunks[key] for key in sorted(self._chunks)]
-        encodings = self._encodings(chunks)
-        if len(columns) == 0 and encodings.dropped == 0:
+        tally = self._tally(chunks)
+        if len(columns) == 0 and not tally.dropped and not tally.bad:
             raise no_documents(config)
-        settled = settle(columns, config.held_out, config.fold)
+        settled = settle(columns, config.held_out, config.fold, tokens)
         verdicts, near = settled.verdicts, None
+        if prints is not None:
+            remove_copies_by_tokens(prints, verdicts)
         if self._sample is not None:
-            near = _treat_near_duplicates(config, self._sample, _Numbers(chunks), verdicts)
-        check_leakage(columns, verdicts)
+            numbers = _Numbers(chunks)
+            near = _treat_near_duplicates(config, self._sample, numbers, columns.keys, verdicts)
+        check_leakage(columns, verdicts, prints)
         files = config.files
         schema = Schema(
             source=config.source,
-            files=len({file.address for piece in self._pieces for file in piece.files}),
+            files=len({(one.system, one.path) for piece in self._pieces for one in piece.files}),
             text=files.text if files and config.source not in ("directory", "text") else None,
             label=files.label if files else None,
         )
@@ -138,7 +161,7 @@ class CorpusReader:
             columns,
             verdicts,
             crossing=settled.crossing,
-            encodings=encodings,
+            met=self._met(tally),
             near=near,
             tokens=tokens,
         )
@@ -174,15 +197,58 @@ class CorpusReader:
                 signature,
             )
 
-    def _encodings(self, chunks: Sequence[Chunk]) -> Encodings:
-        """What was not UTF-8, with the rows of the first places, which pieces count from their own
+    def _met(self, tally: Tally) -> Met:
+        """What was met while the source was read, as reports say it."""
+        recipe = self._job.encoder
+        return Met(
+            Encodings(
+                self._config.not_utf8, tally.not_utf8, tally.dropped, _places(tally, NOT_UTF8)
+            ),
+            Rows(
+                tally.blank,
+                dict(sorted(tally.bad.items())),
+                tuple(
+                    BadPlace(what, place)
+                    for what, place in tally.places
+                    if what not in (NOT_UTF8, SPELLED)
+                )[:NAMED],
+                dict(sorted(tally.left_out.items())),
+            ),
+            (
+                None
+                if recipe is None
+                else SpecialTokensInTexts(
+                    recipe.special_in_text,
+                    tally.spelling,
+                    dict(sorted(tally.spelled.items())),
+                    _places(tally, SPELLED),
+                )
+            ),
+        )
+
+    def _tally(self, chunks: Sequence[Chunk]) -> Tally:
+        """What was met in all pieces, with the rows of places, which pieces count from their own
         start."""
-        found = [(self._pieces[chunk.piece], place) for chunk in chunks for place in chunk.places]
-        found = found[:NAMED]
+        total = Tally()
+        named: dict[str, list[tuple[Piece, Place]]] = {}
+        for piece in self._pieces[:1]:
+            total.left_out.update(piece.left_out)
+        for chunk in chunks:
+            tally, piece = chunk.tally, self._pieces[chunk.piece]
+            total.not_utf8 += tally.not_utf8
+            total.dropped += tally.dropped
+            total.blank += tally.blank
+            total.bad.update(tally.bad)
+            total.spelled.update(tally.spelled)
+            total.spelling += tally.spelling
+            total.left_out.update(tally.left_out)
+            for what, place in tally.places:
+                named.setdefault(what, []).append((piece, place))
+        found = [(what, *one) for what in sorted(named) for one in named[what][:NAMED]]
         unknown = sorted(
             {
                 (piece.files[0].address, piece.span.start): piece
-                for piece, _ in found
+                for _, piece, _ in found
                 if piece.span.rows_before is None
             }.items()
         )
@@ -191,14 +257,15 @@ class CorpusReader:
             pieces = [piece for _, piece in same]
             counts = rows_before(pieces[0].files[0], [piece.span.start for piece in pieces])
             rows.update((piece.number, count) for piece, count in zip(pieces, counts, strict=True))
-        return Encodings(
-            self._config.not_utf8,
-            sum(chunk.not_utf8 for chunk in chunks),
-            sum(chunk.dropped for chunk in chunks),
-            tuple(
-                replace(place, row=place.row + rows.get(piece.number, 0)) for piece, place in found
-            ),
-        )
+        total.places = [
+            (what, replace(place, row=place.row + rows.get(piece.number, 0)))
+            for what, piece, place in found
+        ]
+        return total
+
+
+def _places(tally: Tally, what: str) -> tuple[Place, ...]:
+    return tuple(place for one, place in tally.places if one == what)
 
 
 class _Numbers:
@@ -232,7 +299,11 @@ def _digest(columns: Columns) -> str:
 
 
 def _treat_near_duplicates(
-    config: CorpusConfig, sample: Sample, numbers: _Numbers, verdicts: NDArray[np.uint8]
+    config: CorpusConfig,
+    sample: Sample,
+    numbers: _Numbers,
+    keys: NDArray[np.uint8],
+    verdicts: NDArray[np.uint8],
 ) -> NearDuplicates:
     """Find near-duplicates, and do with those across the split what the recipe says."""
 
@@ -248,7 +319,14 @@ def _treat_near_duplicates(
         )
         for pair in near.examples
     ]
-    near = replace(near, examples=tuple(examples))
+    stays = np.isin(verdicts, list(PART_OF_VERDICT))
+    beyond = int((positions(keys[stays]) >= sample.threshold).sum())
+    near = replace(
+        near,
+        examples=tuple(examples),
+        beyond=beyond,
+        wordless=int(stays.sum()) - beyond - near.compared,
+    )
     if not leaking or config.near_duplicates.action == "report":
         return near
     if config.near_duplicates.action == "error":

@@ -1,14 +1,14 @@
-"""Comma-separated values with a header (RFC 4180)."""
+"""Comma-separated values with a header (RFC 4180), or separated by another character."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import IO
 
 from retort.core.errors import DataError
 from retort.data.addresses import File
 from retort.data.config import FilesConfig
-from retort.data.encoding import Decoder, Where, refuse_binary
+from retort.data.encoding import BadRow, Decoder, Where, refuse_binary
 from retort.data.records import LARGEST, WHOLE, Record, Span, label_of, lines_of, place_of
 
 
@@ -16,7 +16,7 @@ def read_csv(file: File, config: FilesConfig, decoder: Decoder, _span: Span) -> 
     """Comma-separated values with a header (RFC 4180): a quoted field may hold line ends."""
     csv.field_size_limit(LARGEST)  # the module's own is 128 KiB, for the whole process
     with file.open() as stream:
-        rows = _csv_rows(stream, file)
+        rows = _csv_rows(stream, file, config.delimiter, decoder)
         header = next(rows, None)
         if header is None:
             raise DataError(f"{file.address}: is empty; a CSV file begins with a header")
@@ -26,13 +26,20 @@ def read_csv(file: File, config: FilesConfig, decoder: Decoder, _span: Span) -> 
         text_at = place_of(names, config.text, file)
         label_at = None if config.label is None else place_of(names, config.label, file)
         for row in rows:
-            if len(row.fields) != len(names):
-                raise DataError(
-                    f"{row.where}, at offset {row.where.offset}, has {len(row.fields)} "
-                    f"{'field' if len(row.fields) == 1 else 'fields'}; the header has {len(names)}"
-                )
-            text = _csv_text(row, text_at, decoder)
-            label = None if label_at is None else _csv_label(row, label_at)
+            try:
+                if len(row.fields) != len(names):
+                    raise BadRow(
+                        f"{row.where}, at offset {row.where.offset}, has {len(row.fields)} "
+                        f"{'field' if len(row.fields) == 1 else 'fields'}; "
+                        f"the header has {len(names)}",
+                        "other number of fields than the header",
+                    )
+                refuse_binary(row.raw, replace(row.where, row=0))
+                label = None if label_at is None else _csv_label(row, label_at)
+                text = _csv_text(row, text_at, decoder)
+            except BadRow as error:
+                decoder.drop(error, row.where)
+                continue
             if text is not None:
                 yield Record(text, label, row.where)
 
@@ -41,12 +48,12 @@ def read_csv(file: File, config: FilesConfig, decoder: Decoder, _span: Span) -> 
 class _Row:
     """A row of CSV. In `fields`, bytes that are not UTF-8 are escaped by surrogates."""
 
-    fields: Sequence[str]
+    fields: list[str]
     raw: bytes
     where: Where
 
 
-def _csv_rows(stream: IO[bytes], file: File) -> Iterator[_Row]:
+def _csv_rows(stream: IO[bytes], file: File, delimiter: str, decoder: Decoder) -> Iterator[_Row]:
     """Rows, the header first, which is row 0. A blank line is no row."""
     raw = bytearray()
     start = 0
@@ -54,7 +61,8 @@ def _csv_rows(stream: IO[bytes], file: File) -> Iterator[_Row]:
     def lines() -> Iterator[str]:
         nonlocal start
         for where, line in lines_of(stream, file, WHOLE):
-            refuse_binary(line, replace(where, row=0))
+            if decoder.refuses or number == 0:
+                refuse_binary(line, replace(where, row=0))
             if not raw:
                 start = where.offset or 0
             raw.extend(line)
@@ -66,16 +74,24 @@ def _csv_rows(stream: IO[bytes], file: File) -> Iterator[_Row]:
             yield line.decode("utf-8", "surrogateescape")
 
     number = 0
-    rows = csv.reader(lines(), strict=True)
+    rows = csv.reader(lines(), strict=True, delimiter=delimiter)
     while True:
         try:
             fields = next(rows, None)
         except csv.Error as error:
             where = Where(file.address, file.name, number, start)
-            raise DataError(f"{where}, at offset {start}, is not CSV: {error}") from error
+            bad = BadRow(f"{where}, at offset {start}, is not CSV: {error}", "not CSV")
+            if number == 0:
+                raise bad from error
+            decoder.drop(bad, where)
+            number += 1
+            raw.clear()
+            continue
         if fields is None:
             return
-        if fields:
+        if not fields:
+            decoder.tally.blank += 1
+        else:
             yield _Row(fields, bytes(raw), Where(file.address, file.name, number, start))
             number += 1
         raw.clear()
@@ -101,7 +117,7 @@ def _csv_text(row: _Row, column: int, decoder: Decoder) -> str | None:
 def _csv_label(row: _Row, column: int) -> str:
     label = row.fields[column]
     if any(map(_escaped, label)):
-        raise DataError(f"{row.where}: the label is not UTF-8")
+        raise BadRow(f"{row.where}: the label is not UTF-8", "label not UTF-8")
     return str(label_of({"": label}, "", row.where))
 
 

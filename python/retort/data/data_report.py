@@ -1,17 +1,28 @@
 """The report of a corpus, beside what is made of it."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 
 from retort.core.report import code, facts_table, header, page, section, table, verdict
 from retort.data.config import seal_settings
 from retort.data.corpus import Corpus
 from retort.data.data_plots import labels_picture, lengths_picture
+from retort.data.encoding import Place
 from retort.data.near_duplicates import NearDuplicates
-from retort.data.validation import Encodings, Lengths, Validation
+from retort.data.validation import Lengths, Rows, SpecialTokensInTexts, Validation
 
 _DRAWN = 60
 _LISTED = 20
+_COMPARED = {
+    True: "the digest of every text was compared",
+    False: "the digests of every text and of its tokens were compared",
+}
+_SPECIAL = {
+    "text": "read as its characters",
+    "special": "read as the token",
+    "refuse": "refused",
+}
 _POLICIES = {
     "refuse": "refused",
     "latin-1": "read as Latin-1",
@@ -29,8 +40,16 @@ def render(corpus: Corpus) -> str:
     if validation.labels:
         sections.append(section("Labels", _labels(validation)))
     sections.append(section("Documents", facts_table(_counts(validation))))
-    if validation.encodings.places:
-        sections.append(section("Not UTF-8", _places(validation.encodings)))
+    encodings, rows, special = validation.encodings, validation.rows, validation.special
+    if encodings.places:
+        sections.append(section("Not UTF-8", _places(encodings.places, encodings.not_utf8)))
+    if special is not None and special.documents:
+        sections.append(section("Special tokens in texts", _special(special)))
+    if rows.dropped:
+        sections.append(section("Bad rows", _bad_rows(rows)))
+    if rows.files_left_out:
+        left_out = {escape(why): f"{count:,}" for why, count in rows.files_left_out.items()}
+        sections.append(section("Files left out", facts_table(left_out)))
     if validation.near_duplicates is not None:
         sections.append(section("Near-duplicates", _near(validation.near_duplicates)))
     sections.append(section("Source", facts_table(_source(corpus.digest, validation))))
@@ -48,7 +67,8 @@ def _kept(validation: Validation) -> int:
 
 def _header(name: str, digest: str, validation: Validation) -> str:
     judged = verdict(
-        "No text that is held out is also learned from: every digest was compared.", good=True
+        f"No text that is held out is also learned from: {_COMPARED[validation.tokens is None]}.",
+        good=True,
     )
     judged += "".join(verdict(f"Look at this: {one}.", good=False) for one in validation.warnings)
     unit, lengths = _lengths_shown(validation)
@@ -103,33 +123,60 @@ def _labels(validation: Validation) -> str:
 def _counts(validation: Validation) -> dict[str, str]:
     encodings = validation.encodings
     policy = _POLICIES[encodings.policy]
-    return {
+    counts = {
         "read from the source": f"{validation.documents:,}",
+        "blank lines, skipped": f"{validation.rows.blank:,}",
+        "bad rows, dropped": f"{sum(validation.rows.dropped.values()):,}",
         f"not UTF-8, {policy}": f"{encodings.not_utf8:,}",
+    }
+    if validation.special is not None:
+        how = _SPECIAL[validation.special.policy]
+        counts[f"spelling a special token, {how}"] = f"{validation.special.documents:,}"
+    return counts | {
         "empty, removed": f"{validation.empty:,}",
+        "without a token, removed": f"{validation.tokenless:,}",
         "exact duplicates, removed": f"{validation.duplicates:,}",
         "same text with different labels, removed": f"{validation.ambiguous:,}",
         "texts in both parts of the source": f"{validation.crossing:,}",
+        "same tokens as one held out, removed": f"{validation.same_tokens:,}",
         "nearly the same as one held out, removed": f"{validation.near_removed:,}",
         "to learn from": f"{validation.train:,}",
         "held out": f"{validation.held_out:,}",
     }
 
 
-def _places(encodings: Encodings) -> str:
-    rows = [
-        (code(one.file), f"{one.row or ''}", "" if one.offset is None else f"{one.offset:,}")
-        for one in encodings.places[:_LISTED]
-    ]
-    more = encodings.not_utf8 - len(rows)
-    note = f'<p class="soft">and {more:,} more</p>' if more else ""
-    return table(("file", "row", "offset of the first byte"), rows) + note
+def _places(places: Sequence[Place], count: int) -> str:
+    rows = [_place(one) for one in places[:_LISTED]]
+    return table(("file", "row", "offset of the first byte"), rows) + _more(count - len(rows))
+
+
+def _special(special: SpecialTokensInTexts) -> str:
+    times = {code(token): f"{count:,}" for token, count in special.tokens.items()}
+    return facts_table(times) + _places(special.places, special.documents)
+
+
+def _bad_rows(rows: Rows) -> str:
+    reasons = {escape(why): f"{count:,}" for why, count in rows.dropped.items()}
+    listed = [(*_place(one.place), escape(one.reason)) for one in rows.places[:_LISTED]]
+    more = _more(sum(rows.dropped.values()) - len(listed))
+    return facts_table(reasons) + table(("file", "row", "offset", "reason"), listed) + more
+
+
+def _place(place: Place) -> tuple[str, str, str]:
+    offset = "" if place.offset is None else f"{place.offset:,}"
+    return code(place.file), f"{place.row or ''}", offset
+
+
+def _more(count: int) -> str:
+    return f'<p class="soft">and {count:,} more</p>' if count else ""
 
 
 def _near(near: NearDuplicates) -> str:
     facts = facts_table(
         {
             "documents compared": f"{near.compared:,}",
+            "not compared, more than the recipe allows": f"{near.beyond:,}",
+            "not compared, without words": f"{near.wordless:,}",
             "pairs": f"{near.pairs:,}",
             "groups of such documents": f"{near.clusters:,}",
             "documents in the largest group": f"{near.largest:,}",

@@ -10,6 +10,8 @@ from retort.core.digest import sha256_bytes
 from retort.core.errors import DataError
 
 Part = Literal["train", "held_out"]
+_SHOWN = 100
+"""Characters of a label in an error."""
 _ROUNDING = 1e-9
 """A share such as 1/3 is not exact as a float."""
 
@@ -40,7 +42,8 @@ def check_label(label: str | None, where: str, allowed: Sequence[str]) -> None:
         DataError: names the place, the label, the nearest allowed one, and them all.
     """
     if label not in allowed:
-        raise DataError(f"{where}: has the label {label!r}{nearest(label, allowed)}")
+        shown = None if label is None else label[:_SHOWN]
+        raise DataError(f"{where}: has the label {shown!r}{nearest(shown, allowed)}")
 
 
 def folds_of(held_out: float) -> int:

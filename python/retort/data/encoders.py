@@ -14,7 +14,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from retort.core.errors import DataError
+from retort.data.character_tables import CharacterTables, served
 from retort.data.encoded import Encoded
+from retort.data.spellings import SpecialInText, Spellings
 from retort.data.wordpiece import WordPieceEncoder, supports
 
 _BATCH = 256
@@ -56,6 +58,10 @@ class LibraryEncoder:
     name = "tokenizers"
 
     def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any], vocabulary_size: int) -> None:
+        """
+        Args:
+            tokenizer: as `load_tokenizer` gives it, which decides on special tokens in texts.
+        """
         self._tokenizer = tokenizer
         self.dtype = dtype
         self.vocabulary_size = vocabulary_size
@@ -72,19 +78,22 @@ class LibraryEncoder:
 
 
 class GigatokenEncoder:
-    """Byte-level BPE by the gigatoken library."""
+    """Byte-level BPE by the gigatoken library; a text that it reads in another way is left to the
+    `tokenizers` library."""
 
     name = "gigatoken"
 
     def __init__(
         self,
         definition: bytes,
-        dtype: np.dtype[Any],
-        vocabulary_size: int,
+        library: LibraryEncoder,
+        spellings: Spellings,
         renewal: int = 1 << 28,
     ) -> None:
         """
         Args:
+            library: the same tokenizer.
+            spellings: of its special tokens, which gigatoken always takes for tokens.
             renewal: characters after which the library's tokenizer is made anew, because it
                 remembers every word that it has seen.
         Raises:
@@ -96,11 +105,32 @@ class GigatokenEncoder:
         self._tokenizer = self._load()
         self._renewal = renewal
         self._seen = 0
-        self.dtype = dtype
-        self.vocabulary_size = vocabulary_size
+        self._library = library
+        self._spellings = None if spellings.policy == "special" else spellings
+        self._tables = CharacterTables(definition)
+        self.dtype = library.dtype
+        self.vocabulary_size = library.vocabulary_size
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The token numbers of texts, without special tokens around them."""
+        odd = [place for place, text in enumerate(texts) if self._is_odd(text)]
+        if not odd:
+            return self._encode(texts)
+        left = set(odd)
+        ours = self._encode([text for place, text in enumerate(texts) if place not in left])
+        theirs = self._library.encode([texts[place] for place in odd]).split()
+        pieces, lengths = ours.split(), ours.lengths.tolist()
+        for place, piece in zip(odd, theirs, strict=True):
+            pieces.insert(place, piece)
+            lengths.insert(place, len(piece))
+        return Encoded(np.concatenate(pieces), np.array(lengths, np.int64))
+
+    def _is_odd(self, text: str) -> bool:
+        if self._spellings is not None and self._spellings.find(text):
+            return True
+        return not self._tables.agree(text)
+
+    def _encode(self, texts: Sequence[str]) -> Encoded:
         if not texts:
             return Encoded(np.zeros(0, self.dtype), np.zeros(0, np.int64))
         if self._seen > self._renewal:
@@ -119,18 +149,26 @@ class EncoderRecipe:
     Attributes:
         definition: content of the `tokenizer.json`.
         dtype, vocabulary_size: as of the encoder.
+        special_in_text: what is done with special tokens that texts spell.
     """
 
     kind: Literal["wordpiece", "gigatoken", "tokenizers"]
     definition: bytes = field(repr=False)
     dtype: np.dtype[Any]
     vocabulary_size: int
+    special_in_text: SpecialInText = "text"
+
+    def spellings(self) -> Spellings:
+        """Finds the special tokens that texts spell, for one process."""
+        tokenizer = load_tokenizer(self.definition, special_in_text=self.special_in_text)
+        return Spellings(tokenizer, json.loads(self.definition), self.special_in_text)
 
     def make(self) -> Encoder:
         """The encoder, for one process."""
+        tokenizer = load_tokenizer(self.definition, special_in_text=self.special_in_text)
         if self.kind == "gigatoken":
-            return GigatokenEncoder(self.definition, self.dtype, self.vocabulary_size)
-        tokenizer = load_tokenizer(self.definition)
+            library = LibraryEncoder(tokenizer, self.dtype, self.vocabulary_size)
+            return GigatokenEncoder(self.definition, library, self.spellings())
         if self.kind == "wordpiece":
             content = json.loads(self.definition)
             return WordPieceEncoder(tokenizer, content, self.dtype, self.vocabulary_size)
@@ -138,7 +176,10 @@ class EncoderRecipe:
 
 
 def choose_encoder(
-    tokenizer: Tokenizer, definition: bytes, name: str = "tokenizer.json"
+    tokenizer: Tokenizer,
+    definition: bytes,
+    name: str = "tokenizer.json",
+    special_in_text: SpecialInText = "text",
 ) -> EncoderRecipe:
     """The fastest exact encoder for a tokenizer.
 
@@ -146,6 +187,7 @@ def choose_encoder(
         tokenizer: as `load_tokenizer` gives it.
         definition: the content of its `tokenizer.json`.
         name: what errors call the file.
+        special_in_text: what is done with special tokens that texts spell.
     Raises:
         DataError: it encodes at random (BPE dropout).
     """
@@ -156,21 +198,28 @@ def choose_encoder(
     size = vocabulary_size(tokenizer)
     dtype = token_dtype(size)
     if supports(content):
-        return EncoderRecipe("wordpiece", definition, dtype, size)
-    library = LibraryEncoder(tokenizer, dtype, size)
-    if model["type"] == "BPE" and _gigatoken_agrees(definition, library, content):
-        return EncoderRecipe("gigatoken", definition, dtype, size)
-    return EncoderRecipe("tokenizers", definition, dtype, size)
+        return EncoderRecipe("wordpiece", definition, dtype, size, special_in_text)
+    recipe = EncoderRecipe("gigatoken", definition, dtype, size, special_in_text)
+    if model["type"] == "BPE" and _agrees(recipe, LibraryEncoder(tokenizer, dtype, size), content):
+        return recipe
+    return EncoderRecipe("tokenizers", definition, dtype, size, special_in_text)
 
 
-def encoder_for(definition: bytes, name: str = "tokenizer.json") -> Encoder:
+def encoder_for(
+    definition: bytes, name: str = "tokenizer.json", special_in_text: SpecialInText = "text"
+) -> Encoder:
     """An encoder for this process; raises as `load_tokenizer` and `choose_encoder`."""
-    return choose_encoder(load_tokenizer(definition, name), definition, name).make()
+    tokenizer = load_tokenizer(definition, name, special_in_text)
+    return choose_encoder(tokenizer, definition, name, special_in_text).make()
 
 
-def load_tokenizer(definition: bytes, name: str = "tokenizer.json") -> Tokenizer:
+def load_tokenizer(
+    definition: bytes, name: str = "tokenizer.json", special_in_text: SpecialInText = "text"
+) -> Tokenizer:
     """The tokenizer of a definition, without the truncation and padding that it may ask for.
 
+    Args:
+        special_in_text: `special` finds special tokens in texts, all else reads their characters.
     Raises:
         DataError: the definition cannot be read.
     """
@@ -180,6 +229,7 @@ def load_tokenizer(definition: bytes, name: str = "tokenizer.json") -> Tokenizer
         raise DataError(f"{name}: is not a tokenizer definition: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = special_in_text != "special"
     return tokenizer
 
 
@@ -193,21 +243,14 @@ def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
     return np.dtype("<u2" if vocabulary_size <= 1 << 16 else "<u4")
 
 
-def _gigatoken_agrees(
-    definition: bytes, library: LibraryEncoder, content: Mapping[str, Any]
-) -> bool:
+def _agrees(recipe: EncoderRecipe, library: LibraryEncoder, content: Mapping[str, Any]) -> bool:
     """Whether gigatoken can serve the definition and agrees with the library on odd text."""
     added = [token["content"] for token in content.get("added_tokens", ())]
     sample = [*_SAMPLE, *added, *(f"so {token}{token} it\n{token} is" for token in added[:64])]
-    try:
-        found = GigatokenEncoder(definition, library.dtype, library.vocabulary_size).encode(sample)
-    except ImportError:
-        raise
-    except BaseException as error:  # it refuses what it cannot serve in many ways, also by a panic
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        return False
+    found = served(lambda: recipe.make().encode(sample))
     expected = library.encode(sample)
-    return np.array_equal(found.lengths, expected.lengths) and np.array_equal(
-        found.ids, expected.ids
+    return (
+        found is not None
+        and np.array_equal(found.lengths, expected.lengths)
+        and np.array_equal(found.ids, expected.ids)
     )

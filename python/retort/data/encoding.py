@@ -1,11 +1,15 @@
 """Bytes to text. What is not UTF-8 is read as the recipe says, counted, and the first are named."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 from retort.core.errors import DataError
-from retort.data.config import NotUtf8
+from retort.data.config import BadRows, NotUtf8
+from retort.data.spellings import Spellings
 
 NAMED = 100
+NOT_UTF8 = "not UTF-8"
+SPELLED = "special token"
 
 
 @dataclass(frozen=True)
@@ -26,36 +30,97 @@ class Where:
     def __str__(self) -> str:
         return f"{self.address}: row {self.row}" if self.row else self.address
 
+    @property
+    def place(self) -> "Place":
+        """The same for reports."""
+        return Place(self.name, self.row, self.offset)
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where the first byte of a document that is not UTF-8 stands; `row` and `offset` as above."""
+    """Where a document stands, or the first byte of it that is not UTF-8; all as above."""
 
     file: str
     row: int
     offset: int | None
 
 
-class Decoder:
-    """Decodes documents, and knows which of them were not UTF-8.
+class BadRow(DataError):
+    """A row that is no document; `data.bad_rows` says whether it may be dropped.
 
     Attributes:
-        not_utf8: how many there were.
-        dropped: how many of these were left out.
-        places: of the first hundred.
+        reason: what is wrong with it, in words that many rows share.
     """
 
-    def __init__(self, policy: NotUtf8) -> None:
-        self._policy = policy
-        self.not_utf8 = 0
-        self.dropped = 0
-        self.places: list[Place] = []
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass
+class Tally:
+    """What was met while documents were read.
+
+    Attributes:
+        not_utf8: documents that are not UTF-8; dropped: those of them that were left out.
+        blank: lines with nothing on them, in formats where such a line is no document.
+        bad: rows that were dropped, by reason.
+        spelled: how often a text spells a special token, by token; spelling: documents that do.
+        left_out: files that are no documents, by reason.
+        places: of the first hundred of each of these: what it is, and where.
+    """
+
+    not_utf8: int = 0
+    dropped: int = 0
+    blank: int = 0
+    bad: Counter[str] = field(default_factory=Counter)
+    spelled: Counter[str] = field(default_factory=Counter)
+    spelling: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    places: list[tuple[str, Place]] = field(default_factory=list)
+
+    def name(self, what: str, number: int, place: Place) -> None:
+        """Remember the place of a document, the `number`-th of its kind, if it is an early one."""
+        if number <= NAMED:
+            self.places.append((what, place))
+
+
+class Decoder:
+    """Decodes documents and treats what is wrong with them as the recipe says; `tally` knows it."""
+
+    def __init__(
+        self,
+        not_utf8: NotUtf8,
+        bad_rows: BadRows = "refuse",
+        bad_rows_limit: int = 0,
+        spellings: Spellings | None = None,
+    ) -> None:
+        """
+        Args:
+            bad_rows_limit: the most rows that are dropped.
+            spellings: finds special tokens in texts; without it, nobody looks for them.
+        """
+        self._policy = not_utf8
+        self._bad_rows = bad_rows
+        self._limit = bad_rows_limit
+        self._spellings = spellings
+        self.tally = Tally()
+
+    def again(self) -> "Decoder":
+        """One that does the same and has met nothing."""
+        return Decoder(self._policy, self._bad_rows, self._limit, self._spellings)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a bad row is an error at once."""
+        return self._bad_rows == "refuse"
 
     def decode(self, data: bytes, where: Where) -> str | None:
         """The text of a document; None when it is to be dropped.
 
         Raises:
-            DataError: it is binary, or not UTF-8 where the recipe refuses that.
+            BadRow: it is binary.
+            DataError: it is not UTF-8 where the recipe refuses that.
         """
         refuse_binary(data, where)
         try:
@@ -80,23 +145,75 @@ class Decoder:
             return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return text
 
+    def drop(self, error: BadRow, where: Where) -> None:
+        """Leave out a row that is bad.
+
+        Raises:
+            DataError: the recipe refuses it, or so many of them.
+        """
+        if self.refuses:
+            raise error
+        self.tally.bad[error.reason] += 1
+        count = self.tally.bad.total()
+        check_bad_rows(count, self._limit, str(error))
+        self.tally.name(error.reason, count, where.place)
+
+    def look(self, text: str, where: Where) -> None:
+        """Count the special tokens that a text spells.
+
+        Raises:
+            DataError: there are some, and the recipe refuses them.
+        """
+        if self._spellings is None or not (found := self._spellings.find(text)):
+            return
+        if self._spellings.policy == "refuse":
+            raise DataError(
+                f"{where}: spells the special token {found[0]!r}; see tokenizer.special_in_text"
+            )
+        self.tally.spelled.update(found)
+        self.tally.spelling += 1
+        self.tally.name(SPELLED, self.tally.spelling, where.place)
+
     def _count(self, where: Where, offset: int | None, reason: str) -> None:
         if self._policy == "refuse":
             at = "" if offset is None else f" at offset {offset}"
             raise DataError(f"{where}: is not UTF-8{at}: {reason}; see data.not_utf8")
-        self.not_utf8 += 1
-        self.dropped += self._policy == "drop"
-        if len(self.places) < NAMED:
-            self.places.append(Place(where.name, where.row, offset))
+        self.tally.not_utf8 += 1
+        self.tally.dropped += self._policy == "drop"
+        self.tally.name(NOT_UTF8, self.tally.not_utf8, replace(where.place, offset=offset))
+
+
+def check_bad_rows(count: int, limit: int, example: str) -> None:
+    """Refuse more dropped rows than the recipe allows.
+
+    Raises:
+        DataError: there are; gives an example.
+    """
+    if count > limit:
+        raise DataError(f"{example}; over {limit:,} such rows: see data.bad_rows_limit")
 
 
 def refuse_binary(data: bytes, where: Where) -> None:
     """Refuse what holds a NUL byte: no text does, whatever its encoding, but for UTF-16 and 32.
 
     Raises:
-        DataError: names the file, the row, and the byte's offset.
+        BadRow: names the file, the row, and the byte's offset.
     """
     index = data.find(b"\0")
     if index >= 0:
         at = "" if where.offset is None else f" at offset {where.offset + index}"
-        raise DataError(f"{where}: is binary: it has a NUL byte{at}; give text in UTF-8")
+        message = f"{where}: is binary: it has a NUL byte{at}; give text in UTF-8"
+        raise BadRow(message, "binary: a NUL byte")
+
+
+def printable(text: str) -> str:
+    """A text in one line and without what a terminal would act upon: the rest is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

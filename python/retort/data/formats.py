@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from retort.data.addresses import File
+from retort.data.compression import ZIP
 from retort.data.config import FilesConfig
 from retort.data.csv_files import read_csv
 from retort.data.parquet_files import read_parquet, row_groups
@@ -27,8 +28,8 @@ def spans(source: str, file: File, config: FilesConfig, size: int) -> Iterator[t
     Raises:
         DataError: the file cannot be read.
     """
-    whole = file.size()
-    if source == "parquet":
+    whole = file.size
+    if source == "parquet" and file.compression != ZIP:
         yield from row_groups(file, size)
     elif whole is None or file.compression or (source, config.document) not in _LINES:
         yield WHOLE, whole or 1

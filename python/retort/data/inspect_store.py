@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.data.encoders import load_tokenizer
+from retort.data.encoding import printable
 from retort.data.store import StorePart, TokenStore
 
 _BAR = 40
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         print(_lengths(part.lengths))
         if store.labels:
-            print(_labels(part, store.labels))
+            print(_labels(part, [printable(label) for label in store.labels]))
         print(_samples(store, part, options.samples))
     print(seal_line(store.sealed))
     return 0
@@ -90,8 +91,8 @@ def _samples(store: TokenStore, part: StorePart, count: int) -> str:
         label = int(part.labels[number])
         text = tokenizer.decode(ids[:_SHOWN_TOKENS].tolist(), skip_special_tokens=False)
         more = " …" if len(ids) > _SHOWN_TOKENS else ""
-        name = f" [{store.labels[label]}]" if label >= 0 else ""
-        lines.append(f"  {number}{name} {' '.join(text.split())}{more}")
+        name = f" [{printable(store.labels[label])}]" if label >= 0 else ""
+        lines.append(f"  {number}{name} {printable(' '.join(text.split()))}{more}")
     return "\n".join(lines)
 
 

@@ -49,7 +49,9 @@ class NearDuplicates:
     """What was found among the documents compared.
 
     Attributes:
-        compared: how many documents were: all, or as many as the recipe allows.
+        compared: how many documents were.
+        beyond: how many were not because the recipe allows no more; wordless: because they have no
+            words.
         pairs: how many pairs are at least as similar as the threshold says; of a group of more than
             200 not all are counted.
         clusters: how many groups they form, by pairs with a common document.
@@ -61,6 +63,8 @@ class NearDuplicates:
     """
 
     compared: int
+    beyond: int
+    wordless: int
     pairs: int
     clusters: int
     largest: int
@@ -203,6 +207,8 @@ def find_near_duplicates(
     sizes = groups.sizes()
     found = NearDuplicates(
         compared=len(entries),
+        beyond=0,
+        wordless=0,
         pairs=pairs,
         clusters=len(sizes),
         largest=max(sizes, default=0),

@@ -7,7 +7,7 @@ from typing import IO, Any
 from retort.core.errors import DataError
 from retort.data.addresses import File
 from retort.data.config import FilesConfig
-from retort.data.encoding import Decoder, Where
+from retort.data.encoding import BadRow, Decoder, Where
 from retort.data.records import BUFFER, WHOLE, Record, Span, label_of, place_of
 
 _BATCH_ROWS = 256
@@ -18,7 +18,7 @@ def read_parquet(file: File, config: FilesConfig, decoder: Decoder, span: Span) 
 
     columns = [config.text] if config.label is None else [config.text, config.label]
     row = span.rows_before or 0
-    with file.open() as stream, _whole_parquet(file, lambda: row):
+    with file.open(from_start=False) as stream, _whole_parquet(file, lambda: row):
         table = _parquet(stream)
         for name in columns:
             place_of(table.schema_arrow.names, name, file)
@@ -34,12 +34,17 @@ def read_parquet(file: File, config: FilesConfig, decoder: Decoder, span: Span) 
                 for data, label in zip(texts, labels, strict=True):
                     row += 1
                     where = Where(file.address, file.name, row, None)
-                    if data is None:
-                        raise DataError(f"{where}: column {config.text!r} is null")
-                    text = decoder.decode(data, where)
-                    if text is not None:
+                    try:
+                        if data is None:
+                            raise BadRow(f"{where}: column {config.text!r} is null", "text is null")
                         value = {config.label: label} if config.label is not None else {}
-                        yield Record(text, label_of(value, config.label, where), where)
+                        named = label_of(value, config.label, where)
+                        text = decoder.decode(data, where)
+                    except BadRow as error:
+                        decoder.drop(error, where)
+                        continue
+                    if text is not None:
+                        yield Record(text, named, where)
 
 
 def row_groups(file: File, size: int) -> Iterator[tuple[Span, int]]:

@@ -1,7 +1,8 @@
 """A source cut into pieces that processes read side by side. Where it is cut changes no result."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retort.core.errors import DataError
@@ -31,6 +32,8 @@ class Piece:
         span: what of the only file.
         size: in bytes; 0 if it is not known.
         share: of the whole source, for progress; all pieces together are 1.
+        left_out: files beside those of the source that are no documents, by reason: all of them in
+            its first piece.
         sampled_below: position from which on a document cannot enter the sample of those compared
             for near-duplicates.
     """
@@ -42,6 +45,7 @@ class Piece:
     size: int = 0
     share: float = 1.0
     sampled_below: int = 1 << 64
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def cut(config: SourceConfig, size: int = _PIECE_BYTES) -> list[Piece]:
@@ -56,7 +60,8 @@ def cut(config: SourceConfig, size: int = _PIECE_BYTES) -> list[Piece]:
     if config.source in _FILELESS:
         return [Piece(0)]
     found: list[tuple[Part | None, tuple[File, ...], Span, int]] = []
-    for part, files in _listed(config):
+    left_out: Counter[str] = Counter()
+    for part, files in _listed(config, left_out):
         if config.source in READERS:
             cuts = _cuts(config, files, size)
             found += [(part, (file,), span, weight) for file, span, weight in cuts]
@@ -65,7 +70,15 @@ def cut(config: SourceConfig, size: int = _PIECE_BYTES) -> list[Piece]:
             found += [(part, tuple(group), WHOLE, len(group)) for group in groups]
     total = sum(weight for _, _, _, weight in found)
     return [
-        Piece(number, part, files, span, weight if len(files) == 1 else 0, weight / max(total, 1))
+        Piece(
+            number,
+            part,
+            files,
+            span,
+            size=weight if len(files) == 1 else 0,
+            share=weight / max(total, 1),
+            left_out={} if number else left_out,
+        )
         for number, (part, files, span, weight) in enumerate(found)
     ]
 
@@ -79,20 +92,26 @@ def _cuts(
             yield file, span, weight
 
 
-def _listed(config: SourceConfig) -> list[tuple[Part | None, list[File]]]:
+def _listed(config: SourceConfig, left_out: Counter[str]) -> list[tuple[Part | None, list[File]]]:
     """All files, found before the first one is read, and the part that a list of them is."""
     if config.source == "reviews":
         return [(None, reviews_files())]
     if config.files is None:
         root = _bbc_news() if config.source == "bbc_news" else config.directory
-        return [(None, find_labelled([str(root)], {}))]
+        return [(None, find_labelled([str(root)], {}, left_out))]
     files = config.files
-    find = find_labelled if config.source == "directory" else find_files
-    listed = find(files.paths, files.storage_options)
+
+    def find(addresses: Sequence[str]) -> list[File]:
+        if config.source == "directory":
+            return find_labelled(addresses, files.storage_options, left_out)
+        return find_files(addresses, files.storage_options)
+
+    listed = find(files.paths)
     if not files.held_out_paths:
         return [(None, listed)]
-    held_out = find(files.held_out_paths, files.storage_options)
-    both = {file.address for file in listed} & {file.address for file in held_out}
+    held_out = find(files.held_out_paths)
+    places = {(file.system, file.path) for file in listed}
+    both = [file.address for file in held_out if (file.system, file.path) in places]
     if both:
         raise DataError(f"{min(both)}: is in data.files.paths and in data.files.held_out_paths")
     return [("train", listed), ("held_out", held_out)]

@@ -11,6 +11,7 @@ from retort.core.config import Frozen, LocalPath
 from retort.core.errors import DataError
 from retort.core.packages import package_directory
 from retort.data.config import CorpusConfig
+from retort.data.spellings import SpecialInText
 from retort.data.tokenizer_training import TokenizerTraining
 
 TOKENIZER = "tokenizer.json"
@@ -26,6 +27,9 @@ class TokenizerConfig(Frozen):
     """`REPOSITORY@COMMIT`; a branch's name would mean something else tomorrow."""
     train: TokenizerTraining | None = None
     """Trained on the documents to learn from, never on those held out."""
+    special_in_text: SpecialInText = "text"
+    """What is done with a text that spells a special token, such as `[SEP]`: read its characters,
+    put the token, or stop. Texts that do are counted, and the first ones named."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "TokenizerConfig":

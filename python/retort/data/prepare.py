@@ -20,6 +20,7 @@ from retort.core.cli import Arguments, Invocation, positive, run, seal_line
 from retort.core.config import Recipe, find_recipe, load_recipe, recipe_names, to_yaml
 from retort.core.errors import UserError, shown
 from retort.core.paths import check_place
+from retort.data.encoding import printable
 from retort.data.engines import Engine, LocalEngine
 from retort.data.preparation import PreparationRecipe, read_tokenizer, recipes
 from retort.data.preparing import prepare_store
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         out,
         recipe.config.data,
         recipe.config.tokenizer.train or read_tokenizer(recipe.config.tokenizer),
+        special_in_text=recipe.config.tokenizer.special_in_text,
         engine=_engine(options),
     )
     _say(written, time.monotonic() - start, out)
@@ -69,7 +71,7 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 def _say(written: Written, seconds: float, out: Path) -> None:
     found = written.corpus.validation
-    removed = found.empty + found.duplicates + found.ambiguous + found.near_removed
+    removed = sum(found.removed.values())
     print(
         f"\n{found.documents:,} documents read, {removed:,} removed, {found.train:,} to learn from, "
         f"{found.held_out:,} held out\n"
@@ -78,7 +80,7 @@ def _say(written: Written, seconds: float, out: Path) -> None:
         file=sys.stderr,
     )
     for warning in found.warnings:
-        print(f"look at this: {warning}", file=sys.stderr)
+        print(f"look at this: {printable(warning)}", file=sys.stderr)
     shown = shlex.quote(str(out))
     print(
         f"report: {out / REPORT}\nnext:\n  ./tools/bazel run //data:inspect -- {shown}",
@@ -87,11 +89,24 @@ def _say(written: Written, seconds: float, out: Path) -> None:
 
 
 def _as_json(written: Written, out: Path) -> dict[str, object]:
+    found = written.corpus.validation
     return {
         "seal": written.sealed.seal,
         "path": str(written.sealed.path),
         "report": str(out / REPORT),
+        "read": found.documents,
+        "removed": found.removed,
+        "not_utf8": found.encodings.not_utf8,
+        "not_utf8_dropped": found.encodings.dropped,
+        "blank_lines": found.rows.blank,
+        "bad_rows_dropped": found.rows.dropped,
+        "files_left_out": found.rows.files_left_out,
+        "special_tokens_in_texts": found.special.tokens if found.special else {},
         "documents": written.documents,
+        "train": found.train,
+        "held_out": found.held_out,
+        "labels": {one.label: one.train + one.held_out for one in found.labels},
+        "warnings": found.warnings,
         "tokens": written.tokens,
         "tokenised": written.tokenised,
         "reused": written.reused,

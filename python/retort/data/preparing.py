@@ -1,14 +1,17 @@
 """From raw text to a sealed token store with its report, in one call."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from retort.core.config import for_seal
 from retort.core.digest import JSON
+from retort.core.errors import DataError
 from retort.data.config import CorpusConfig
 from retort.data.corpus import Corpus, survey
 from retort.data.engines import Engine, LocalEngine
 from retort.data.prepare_progress import show_progress
+from retort.data.spellings import SpecialInText
 from retort.data.store import REPORT, VALIDATION
 from retort.data.store_writer import Written, write_store
 from retort.data.tokenizer_training import (
@@ -25,6 +28,7 @@ def prepare_store(
     config: CorpusConfig,
     tokenizer: bytes | TokenizerTraining,
     *,
+    special_in_text: SpecialInText = "text",
     engine: Engine | None = None,
 ) -> Written:
     """Read and tokenise documents, decide which of them stay, and seal store and report at `out`.
@@ -35,16 +39,19 @@ def prepare_store(
     Args:
         tokenizer: content of a `tokenizer.json`, or how one is trained on these documents, which
             are read twice more for that.
+        special_in_text: what is done with special tokens that texts spell.
         engine: who reads; without one, as many processes of this machine as are worth it.
     Raises:
         UserError: the documents, the tokenizer or `out` are not usable; nothing is sealed.
     """
     engine = engine or LocalEngine()
     settings: dict[str, JSON] = {}
+    learned_from: str | None = None
     if isinstance(tokenizer, TokenizerTraining):
         settings["tokenizer"] = for_seal(tokenizer)
         _log.info("training a tokenizer of %d tokens", tokenizer.vocabulary)
         corpus = survey(config, engine)
+        learned_from = corpus.digest
         tokenizer = train_tokenizer(tokenizer, texts_to_learn_from(corpus, tokenizer.characters))
     with show_progress() as progress:
         return write_store(
@@ -53,12 +60,18 @@ def prepare_store(
             tokenizer,
             engine=engine,
             settings=settings,
+            special_in_text=special_in_text,
             progress=progress,
-            extra=_report,
+            extra=partial(_report, learned_from=learned_from),
         )
 
 
-def _report(corpus: Corpus) -> dict[str, bytes]:
+def _report(corpus: Corpus, learned_from: str | None) -> dict[str, bytes]:
+    if learned_from not in (None, corpus.digest):
+        raise DataError(
+            "the source has changed since a tokenizer was trained on it; start again when nobody "
+            "writes to it"
+        )
     from retort.data.data_report import render  # its pictures take long to import, and much memory
 
     return {

@@ -15,12 +15,12 @@ from retort.data.chunks import Chunk, columns_of
 from retort.data.config import CorpusConfig
 from retort.data.documents import Document
 from retort.data.encoders import Encoder, EncoderRecipe
-from retort.data.encoding import Decoder
-from retort.data.keys import digests_of, positions
+from retort.data.keys import digests_of, positions, token_prints
 from retort.data.minhash import signatures
 from retort.data.near_duplicates import excerpt
 from retort.data.pieces import Piece
-from retort.data.sources import documents_of
+from retort.data.sources import decoder_of, documents_of
+from retort.data.spellings import Spellings
 
 _CHUNK_CHARACTERS = 2 << 20
 _OF_ANY_DOCUMENT = 64
@@ -50,7 +50,8 @@ def read_piece(job: ReadingJob, piece: Piece) -> Iterator[Chunk]:
         DataError: the piece cannot be read, or a label is not allowed; file and row are named.
         HubUnavailable: the source is on the hub, which cannot be reached.
     """
-    decoder = Decoder(job.config.not_utf8)
+    spellings = None if job.encoder is None else _spellings(job.encoder)
+    decoder = decoder_of(job.config, spellings)
     number, done = 0, 0.0
     batch: list[Document] = []
     characters = 0
@@ -66,9 +67,7 @@ def read_piece(job: ReadingJob, piece: Piece) -> Iterator[Chunk]:
         _chunk(job, piece, batch),
         number=number,
         share=piece.share - done,
-        not_utf8=decoder.not_utf8,
-        dropped=decoder.dropped,
-        places=tuple(decoder.places),
+        tally=decoder.tally,
     )
 
 
@@ -95,6 +94,7 @@ def _chunk(job: ReadingJob, piece: Piece, documents: list[Document]) -> Chunk:
         sampled=sampled,
         excerpts=tuple(map(excerpt, candidates)),
         signatures=signatures(candidates, job.config.near_duplicates),
+        prints=token_prints(slots, lengths),
     )
 
 
@@ -120,3 +120,8 @@ def _sampled(
 @lru_cache(maxsize=1)
 def _encoder(recipe: EncoderRecipe) -> Encoder:
     return recipe.make()
+
+
+@lru_cache(maxsize=1)
+def _spellings(recipe: EncoderRecipe) -> Spellings:
+    return recipe.spellings()

@@ -1,18 +1,21 @@
 """Records: a text and its label as a file writes them, and what readers of all formats share."""
 
-from collections.abc import Callable, Iterator, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any
 
 from retort.core.config import nearest
 from retort.core.errors import DataError
 from retort.data.addresses import File
 from retort.data.config import FilesConfig
-from retort.data.encoding import Decoder, Where
+from retort.data.encoding import BadRow, Decoder, Where, printable
 
 LARGEST = 16 << 20
 """Bytes of the longest document or row. What is longer is not text, or would not fit in memory."""
 BUFFER = 1 << 20
+_SHOWN = 40
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -70,28 +73,48 @@ def lines_of(stream: IO[bytes], file: File, span: Span) -> Iterator[tuple[Where,
             yield where, line
 
 
-def place_of(names: Sequence[str], name: str, file: File) -> int:
+def place_of(names: list[str], name: str, file: File) -> int:
     """The place of a column.
 
     Raises:
-        DataError: there is none; the nearest is named.
+        DataError: there is none, and the nearest is named; or there are several.
     """
     if name not in names:
-        raise DataError(f"{file.address}: has no column {name!r}{nearest(name, names)}")
-    return list(names).index(name)
+        raise DataError(f"{file.address}: has no column {name!r}{nearest(name, some(names))}")
+    if names.count(name) > 1:
+        raise DataError(f"{file.address}: has {names.count(name)} columns {name!r}; keep one")
+    return names.index(name)
 
 
 def label_of(values: dict[str, Any], key: str | None, where: Where) -> str | None:
     """The label as written; None where the recipe names none.
 
     Raises:
-        DataError: it is empty, or neither a word nor a whole number.
+        BadRow: it is empty, not UTF-8, or neither a word nor a whole number.
     """
     if key is None:
         return None
     value = values[key]
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
+    try:
+        if isinstance(value, bytes):
+            value = value.decode("utf-8")
+        elif isinstance(value, str):
+            value.encode("utf-8")
+    except UnicodeError as error:
+        raise BadRow(
+            f"{where}: the label is not UTF-8: {shown(value)}", "label not UTF-8"
+        ) from error
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise DataError(f"{where}: the label is {value!r}; a word or a whole number is needed")
+        message = f"{where}: the label is {shown(value)}; a word or a whole number is needed"
+        raise BadRow(message, "label not a word")
     return str(value)
+
+
+def some(names: Iterable[str]) -> list[str]:
+    """Names that a file gives, for an error: however many and long they are, a few words."""
+    return [printable(name[:_SHOWN]) for name in islice(names, _SHOWN)]
+
+
+def shown(value: object) -> str:
+    """A value of a row for an error: however large it is, a few words."""
+    return reprlib.repr(value)

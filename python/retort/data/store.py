@@ -21,6 +21,7 @@ from retort.core.errors import DataError, SealError
 from retort.core.seal import Sealed, verify
 from retort.data.encoders import load_tokenizer, token_dtype, vocabulary_size
 from retort.data.shards import Shard, ShardFacts, map_shard
+from retort.data.spellings import PADDING, SpecialInText
 
 KIND = "token-store"
 FACTS = "store.json"
@@ -28,7 +29,8 @@ TOKENIZER = "tokenizer.json"
 REPORT = "report.html"
 VALIDATION = "validation.json"
 FORMAT = 1
-_PADDING = ("[PAD]", "<pad>", "<|padding|>")
+_BEFORE: SpecialInText = "special"
+"""What stores did that do not say."""
 _BOUNDARY = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 
 
@@ -55,13 +57,18 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """The content of `store.json`. Labels are numbered in their order here."""
+    """The content of `store.json`. Labels are numbered in their order here.
+
+    Attributes:
+        special_in_text: how special tokens that texts spell were read.
+    """
 
     dtype: str
     vocabulary_size: int
     labels: tuple[str, ...]
     special: SpecialTokens
     parts: Mapping[str, tuple[ShardFacts, ...]]
+    special_in_text: SpecialInText
 
     def to_bytes(self) -> bytes:
         """As canonical JSON."""
@@ -91,6 +98,7 @@ class StoreFacts:
                 part: tuple(ShardFacts(**shard) for shard in shards)
                 for part, shards in value["parts"].items()
             },
+            special_in_text=value.get("special_in_text", _BEFORE),
         )
 
 
@@ -220,7 +228,7 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
     return SpecialTokens(
         prefix=tuple(one.ids[:first]),
         suffix=tuple(one.ids[last:]),
-        padding=_first_known(tokenizer, _PADDING),
+        padding=_first_known(tokenizer, PADDING),
         boundary=_first_known(tokenizer, _BOUNDARY),
     )
 

@@ -29,6 +29,7 @@ from retort.data.engines import Engine, LocalEngine
 from retort.data.ledger import PARTS
 from retort.data.reading import ReadingJob
 from retort.data.shards import ShardFacts, ShardSizes
+from retort.data.spellings import SpecialInText
 from retort.data.store import FACTS, FORMAT, KIND, TOKENIZER, StoreFacts, special_tokens
 from retort.data.token_bank import TokenBank
 
@@ -61,6 +62,7 @@ def write_store(
     engine: Engine | None = None,
     sizes: ShardSizes | None = None,
     settings: Mapping[str, JSON] | None = None,
+    special_in_text: SpecialInText = "text",
     progress: Progress | None = None,
     extra: Callable[[Corpus], Mapping[str, bytes]] | None = None,
 ) -> Written:
@@ -71,6 +73,7 @@ def write_store(
         engine: who reads; without one, this process.
         sizes: of the shards; part of the store's configuration.
         settings: what the caller adds to the manifest's configuration.
+        special_in_text: what is done with special tokens that texts spell.
         progress: called with the share of the source that is read, and the documents and tokens.
         extra: gives further files to seal, by name; called in a thread beside the one that writes.
     Raises:
@@ -82,19 +85,26 @@ def write_store(
     target = Path(os.path.abspath(target))
     sizes = sizes or ShardSizes()
     _check_target(target)
-    loaded = load_tokenizer(tokenizer)
-    encoder, special = choose_encoder(loaded, tokenizer), special_tokens(loaded)
+    loaded = load_tokenizer(tokenizer, special_in_text=special_in_text)
+    encoder = choose_encoder(loaded, tokenizer, special_in_text=special_in_text)
+    special = special_tokens(loaded)
     del loaded
     give_back_memory()  # some 100 MB of tokenizers that processes make for themselves
     boundary = special.boundary or 0
     recipe = canonical_json(
-        {"format": FORMAT, "tokenizer": sha256_bytes(tokenizer), "boundary": boundary}
+        {
+            "format": FORMAT,
+            "tokenizer": sha256_bytes(tokenizer),
+            "boundary": boundary,
+            # A text that was refused has no tokens, and any other has those of `text`.
+            "special_in_text": "special" if special_in_text == "special" else "text",
+        }
     )
     with _work_directory(target) as work:
         bank = TokenBank(target, work, recipe)
         earlier = {
             given: (file, sha256)
-            for given, (file, sha256) in _shards_of(target, tokenizer).items()
+            for given, (file, sha256) in _shards_of(target, tokenizer, special_in_text).items()
             if bank.take_over(file, sha256)
         }
         reader = CorpusReader(ReadingJob(config, encoder, boundary, bank.known()))
@@ -108,7 +118,7 @@ def write_store(
                 progress(min(share, 1.0), documents, tokens)
         columns = reader.columns()
         located = bank.locate(columns)
-        corpus = reader.settle(columns, located.lengths)
+        corpus = reader.settle(columns, located.lengths, located.prints)
         inputs = {
             "tokenizer": f"sha256:{sha256_bytes(tokenizer)}",
             "documents": corpus.digest,
@@ -116,6 +126,7 @@ def write_store(
         all_settings: dict[str, JSON] = {
             "data": seal_settings(config),
             "shards": asdict(sizes),
+            "special_in_text": special_in_text,
             **(settings or {}),
         }
         with sealing(target, kind=KIND, inputs=inputs, config=all_settings) as directory:
@@ -132,6 +143,7 @@ def write_store(
                 labels=corpus.labels,
                 special=special,
                 parts={part: tuple(shards) for part, shards in parts.items()},
+                special_in_text=special_in_text,
             )
             files = {TOKENIZER: tokenizer, FACTS: store.to_bytes()}
             for name, content in (files | dict(further.result())).items():
@@ -147,10 +159,13 @@ def write_store(
     )
 
 
-def _shards_of(target: Path, tokenizer: bytes) -> dict[str, tuple[Path, str]]:
+def _shards_of(
+    target: Path, tokenizer: bytes, special_in_text: SpecialInText
+) -> dict[str, tuple[Path, str]]:
     """The shards of the store that is replaced: input digest -> file and its SHA-256, unchecked.
 
-    None if it was made with another tokenizer, or is damaged: then it is replaced by a whole one.
+    None if its texts would have other tokens now, or it is damaged: then it is replaced by a whole
+    one.
     """
     if not (target.is_dir() and any(target.iterdir())):
         return {}
@@ -163,9 +178,12 @@ def _shards_of(target: Path, tokenizer: bytes) -> dict[str, tuple[Path, str]]:
         content = (target / FACTS).read_bytes()
     if sha256_bytes(content) != digests.get(FACTS):
         return {}
+    facts = StoreFacts.from_bytes(content)
+    if (facts.special_in_text == "special") != (special_in_text == "special"):
+        return {}
     return {
         shard.input: (target / shard.file, shard.sha256)
-        for shards in StoreFacts.from_bytes(content).parts.values()
+        for shards in facts.parts.values()
         for shard in shards
     }
 

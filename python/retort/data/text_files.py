@@ -9,8 +9,8 @@ from retort.core.config import nearest
 from retort.core.errors import DataError
 from retort.data.addresses import File
 from retort.data.config import FilesConfig
-from retort.data.encoding import Decoder, Where
-from retort.data.records import BUFFER, LARGEST, Record, Span, label_of, lines_of
+from retort.data.encoding import BadRow, Decoder, Where
+from retort.data.records import BUFFER, LARGEST, Record, Span, label_of, lines_of, some
 
 
 def read_whole(file: File, decoder: Decoder) -> Iterator[Record]:
@@ -20,7 +20,11 @@ def read_whole(file: File, decoder: Decoder) -> Iterator[Record]:
         content = stream.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise DataError(f"{where}: is one document of over {LARGEST >> 20} MiB; divide it")
-    text = decoder.decode(content, where)
+    try:
+        text = decoder.decode(content, where)
+    except BadRow as error:
+        decoder.drop(error, where)
+        return
     if text is not None:
         yield Record(text, None, where)
 
@@ -30,9 +34,13 @@ def read_text(file: File, config: FilesConfig, decoder: Decoder, span: Span) -> 
     if config.document == "file":
         yield from read_whole(file, decoder)
         return
-    with file.open() as stream:
+    with file.open(from_start=span.start == 0) as stream:
         for where, line in lines_of(stream, file, span):
-            text = decoder.decode(line.rstrip(b"\r\n"), where)
+            try:
+                text = decoder.decode(line.rstrip(b"\r\n"), where)
+            except BadRow as error:
+                decoder.drop(error, where)
+                continue
             if text is not None:
                 yield Record(text, None, where)
 
@@ -40,7 +48,7 @@ def read_text(file: File, config: FilesConfig, decoder: Decoder, span: Span) -> 
 def read_jsonl(file: File, config: FilesConfig, decoder: Decoder, span: Span) -> Iterator[Record]:
     """One JSON object a line."""
     key, label_key = config.text, config.label
-    with file.open() as stream:
+    with file.open(from_start=span.start == 0) as stream:
         for where, line in lines_of(stream, file, span):
             # orjson reads what is plainly right; whatever it refuses is looked at with care.
             try:
@@ -54,7 +62,14 @@ def read_jsonl(file: File, config: FilesConfig, decoder: Decoder, span: Span) ->
             if type(text) is str and (label_key is None or (type(label) is str and label)):
                 yield Record(text, label, where)
             else:
-                record = _json_record(line, config, decoder, where)
+                if not line.strip():
+                    decoder.tally.blank += 1
+                    continue
+                try:
+                    record = _json_record(line, config, decoder, where)
+                except BadRow as error:
+                    decoder.drop(error, where)
+                    continue
                 if record is not None:
                     yield record
 
@@ -66,15 +81,17 @@ def _json_record(line: bytes, config: FilesConfig, decoder: Decoder, where: Wher
     try:
         value = json.loads(decoded)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON: {error}") from error
+        raise BadRow(f"{where} is not JSON: {error}", "not JSON") from error
     if not isinstance(value, dict):
-        raise DataError(f"{where} is not a JSON object")
+        raise BadRow(f"{where} is not a JSON object", "not a JSON object")
     for key in (config.text, config.label):
         if key is not None and key not in value:
-            raise DataError(f"{where} has no key {key!r}{nearest(key, sorted(value))}")
+            hint = nearest(key, some(sorted(value)))
+            raise BadRow(f"{where} has no key {key!r}{hint}", f"no key {key!r}")
+    label = label_of(value, config.label, where)
     text = _text(value[config.text], config.text, where)
     kept = decoder.without_surrogates(text, where)
-    return None if kept is None else Record(kept, label_of(value, config.label, where), where)
+    return None if kept is None else Record(kept, label, where)
 
 
 def rows_before(file: File, starts: Sequence[int]) -> list[int]:
@@ -92,5 +109,6 @@ def rows_before(file: File, starts: Sequence[int]) -> list[int]:
 
 def _text(value: object, key: str, where: Where) -> str:
     if not isinstance(value, str):
-        raise DataError(f"{where}: {key!r} is not text but {json.dumps(value)[:40]}")
+        shown = json.dumps(value)[:40]
+        raise BadRow(f"{where}: {key!r} is not text but {shown}", f"{key!r} is not text")
     return value

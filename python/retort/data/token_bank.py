@@ -18,7 +18,7 @@ from retort.core.atomic import storage_errors
 from retort.core.digest import sha256_file
 from retort.core.errors import SealError
 from retort.data.chunks import Chunk, Columns
-from retort.data.keys import digests_of
+from retort.data.keys import digests_of, token_prints
 from retort.data.shards import UNLABELLED, Shard, read_shard, shard_content
 
 _SUFFIX = ".tokens"
@@ -35,12 +35,14 @@ class Located:
         files: int32 [documents], number of the file; -1 for texts that are not at hand.
         starts: int64 [documents], first slot in it.
         lengths: int64 [documents], tokens; 0 for texts that are not at hand.
+        prints: S16 [documents], digests of the tokens of each.
         reused: bool [documents], whether they were at hand before this run.
     """
 
     files: NDArray[np.int32]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    prints: NDArray[np.bytes_]
     reused: NDArray[np.bool_]
 
 
@@ -61,6 +63,7 @@ class TokenBank:
         self._digests: list[NDArray[np.bytes_]] = []
         self._starts: list[NDArray[np.int64]] = []
         self._lengths: list[NDArray[np.int64]] = []
+        self._prints: list[NDArray[np.bytes_]] = []
         self._open: OrderedDict[int, Shard] = OrderedDict()
         for path in sorted(work.iterdir()):
             sha256 = path.name.removeprefix(self._prefix).removesuffix(_SUFFIX)
@@ -106,7 +109,7 @@ class TokenBank:
                 unfinished.rename(path)
             finally:
                 unfinished.unlink(missing_ok=True)
-        self._note(path, digests_of(keys), chunk.lengths)
+        self._note(path, digests_of(keys), chunk.lengths, chunk.prints)
 
     def locate(self, columns: Columns) -> Located:
         """Find the tokens of documents."""
@@ -115,8 +118,9 @@ class TokenBank:
         files = np.full(len(wanted), -1, np.int32)
         starts = np.zeros(len(wanted), np.int64)
         lengths = np.zeros(len(wanted), np.int64)
+        prints = np.zeros(len(wanted), "S16")
         if len(digests) == 0:
-            return Located(files, starts, lengths, np.zeros(len(wanted), np.bool_))
+            return Located(files, starts, lengths, prints, np.zeros(len(wanted), np.bool_))
         places = _find(digests, wanted)
         found = (places >= 0) & ~columns.empty
         chosen = places[found]
@@ -124,7 +128,8 @@ class TokenBank:
         files[found] = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[chosen]
         starts[found] = np.concatenate(self._starts)[chosen]
         lengths[found] = np.concatenate(self._lengths)[chosen]
-        return Located(files, starts, lengths, (files >= 0) & (files < self._before))
+        prints[found] = np.concatenate(self._prints)[chosen]
+        return Located(files, starts, lengths, prints, (files >= 0) & (files < self._before))
 
     def slots(self, located: Located, documents: NDArray[np.int64]) -> NDArray[Any]:
         """The tokens of some documents, each followed by the boundary, in one array."""
@@ -153,12 +158,20 @@ class TokenBank:
 
     def _add(self, path: Path, shard: Shard) -> None:
         digests = np.ascontiguousarray(shard.digests).view("S16").reshape(-1)
-        self._note(path, digests.copy(), np.diff(shard.offsets) - 1)
+        lengths = np.diff(shard.offsets) - 1
+        self._note(path, digests.copy(), lengths, token_prints(shard.slots, lengths))
 
-    def _note(self, path: Path, digests: NDArray[np.bytes_], lengths: NDArray[np.int64]) -> None:
+    def _note(
+        self,
+        path: Path,
+        digests: NDArray[np.bytes_],
+        lengths: NDArray[np.int64],
+        prints: NDArray[np.bytes_],
+    ) -> None:
         self._files.append(path)
         self._digests.append(digests)
         self._lengths.append(lengths)
+        self._prints.append(prints)
         self._starts.append(np.cumsum(lengths + 1) - lengths - 1)
 
     def _joined_digests(self) -> NDArray[np.bytes_]:

@@ -9,8 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from retort.core.errors import ConfigError, DataError
-
-_PADDING = ("[PAD]", "<pad>")
+from retort.data.spellings import PADDING, SpecialInText
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,20 @@ class Tokens:
 class Tokeniser:
     """A `tokenizer.json` of the `tokenizers` library, at one fixed length."""
 
-    def __init__(self, definition: bytes, max_tokens: int, name: str = "tokenizer.json") -> None:
+    def __init__(
+        self,
+        definition: bytes,
+        max_tokens: int,
+        name: str = "tokenizer.json",
+        special_in_text: SpecialInText = "text",
+    ) -> None:
         """
         Args:
             definition: the content of a `tokenizer.json`.
             max_tokens: length of every encoded text, special tokens included.
             name: what errors call the file.
+            special_in_text: of the token store that the model learned from: `special` finds special
+                tokens in texts, all else reads them as the characters that they are.
         Raises:
             DataError: the definition cannot be read, or has no padding token.
             ConfigError: max_tokens leaves no room beside the special tokens.
@@ -56,17 +63,23 @@ class Tokeniser:
                 f"data.max_tokens must be over {special}, the special tokens of {name}"
             )
         padding = next(
-            (token for token in _PADDING if tokenizer.token_to_id(token) is not None), None
+            (token for token in PADDING if tokenizer.token_to_id(token) is not None), None
         )
         if padding is None:
-            raise DataError(f"{name}: has no padding token ({' or '.join(_PADDING)})")
+            raise DataError(f"{name}: has no padding token ({' or '.join(PADDING)})")
         tokenizer.enable_truncation(max_length=max_tokens)
         tokenizer.enable_padding(
             length=max_tokens, pad_id=tokenizer.token_to_id(padding), pad_token=padding
         )
+        tokenizer.encode_special_tokens = special_in_text != "special"
         self._tokenizer = tokenizer
+        self.special_in_text = special_in_text
         self.definition = definition
         self.max_tokens = max_tokens
+
+    def reading(self, special_in_text: SpecialInText) -> "Tokeniser":
+        """The same, which treats special tokens in texts in this way."""
+        return Tokeniser(self.definition, self.max_tokens, special_in_text=special_in_text)
 
     @classmethod
     def from_file(cls, path: Path, max_tokens: int) -> "Tokeniser":

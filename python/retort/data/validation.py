@@ -12,8 +12,18 @@ from retort.data.chunks import Columns
 from retort.data.config import NotUtf8
 from retort.data.documents import Part, labels_of
 from retort.data.encoding import Place
-from retort.data.ledger import AMBIGUOUS, DUPLICATE, EMPTY, HELD_OUT, NEAR, TRAIN
+from retort.data.ledger import (
+    AMBIGUOUS,
+    DUPLICATE,
+    EMPTY,
+    HELD_OUT,
+    NEAR,
+    SAME_TOKENS,
+    TOKENLESS,
+    TRAIN,
+)
 from retort.data.near_duplicates import NearDuplicates
+from retort.data.spellings import SpecialInText
 
 _BINS = 40
 _FAR = 8
@@ -44,6 +54,55 @@ class Encodings:
     not_utf8: int
     dropped: int
     places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class BadPlace:
+    """Where a row that was dropped stands, and why it was."""
+
+    reason: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was in the source and is no document.
+
+    Attributes:
+        blank: lines with nothing on them, where such a line is no document.
+        dropped: bad rows that were left out, by reason; `places` of the first of them.
+        files_left_out: by reason.
+    """
+
+    blank: int
+    dropped: Mapping[str, int]
+    places: tuple[BadPlace, ...]
+    files_left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SpecialTokensInTexts:
+    """Special tokens that texts spell.
+
+    Attributes:
+        policy: how they were read.
+        documents: that spell one; `places` of the first of them.
+        tokens: how often each is spelled.
+    """
+
+    policy: SpecialInText
+    documents: int
+    tokens: Mapping[str, int]
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Met:
+    """What was met while a source was read; `special` is None where no tokenizer was used."""
+
+    encodings: Encodings
+    rows: Rows
+    special: SpecialTokensInTexts | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +139,8 @@ class Validation:
     """The result of looking at a corpus.
 
     Attributes:
-        documents: as the source gave them; the next five were removed.
+        documents: as the source gave them; the next six were removed: `tokenless` have no token,
+            `same_tokens` those of one that is held out.
         crossing: texts in both parts of a source that has its own; their copies to learn from are
             among the duplicates removed.
         tokens: None where no tokenizer was used.
@@ -90,10 +150,14 @@ class Validation:
 
     schema: Schema
     encodings: Encodings
+    rows: Rows
+    special: SpecialTokensInTexts | None
     documents: int
     empty: int
+    tokenless: int
     duplicates: int
     ambiguous: int
+    same_tokens: int
     near_removed: int
     train: int
     held_out: int
@@ -103,6 +167,21 @@ class Validation:
     tokens: Lengths | None
     near_duplicates: NearDuplicates | None
     warnings: tuple[str, ...]
+
+    @property
+    def removed(self) -> dict[str, int]:
+        """How many documents were removed, by reason."""
+        return {
+            name: getattr(self, name)
+            for name in (
+                "empty",
+                "tokenless",
+                "duplicates",
+                "ambiguous",
+                "same_tokens",
+                "near_removed",
+            )
+        }
 
     def to_json(self) -> bytes:
         """Canonical JSON: equal results are equal bytes."""
@@ -116,7 +195,7 @@ def validate(
     *,
     tokens: NDArray[np.int64] | None,
     crossing: int,
-    encodings: Encodings,
+    met: Met,
     near: NearDuplicates | None,
 ) -> Validation:
     """Put the figures of a corpus together.
@@ -137,11 +216,15 @@ def validate(
     labels = _labels(columns, verdicts)
     return Validation(
         schema=schema,
-        encodings=encodings,
+        encodings=met.encodings,
+        rows=met.rows,
+        special=met.special,
         documents=len(columns),
         empty=counts[EMPTY],
+        tokenless=counts[TOKENLESS],
         duplicates=counts[DUPLICATE],
         ambiguous=counts[AMBIGUOUS],
+        same_tokens=counts[SAME_TOKENS],
         near_removed=counts[NEAR],
         train=counts[TRAIN],
         held_out=counts[HELD_OUT],
@@ -150,7 +233,7 @@ def validate(
         characters=measure_lengths(columns.characters[stays]),
         tokens=None if tokens is None else measure_lengths(tokens[stays]),
         near_duplicates=near,
-        warnings=tuple(_warnings(counts, crossing, labels, encodings, near)),
+        warnings=tuple(_warnings(counts, crossing, labels, met, near)),
     )
 
 
@@ -211,10 +294,28 @@ def _warnings(
     counts: Mapping[int, int],
     crossing: int,
     labels: Sequence[LabelCounts],
-    encodings: Encodings,
+    met: Met,
     near: NearDuplicates | None,
 ) -> list[str]:
     warnings = []
+    if met.rows.files_left_out:
+        left_out = "; ".join(f"{count:,} {why}" for why, count in met.rows.files_left_out.items())
+        warnings.append(f"files that are no documents were left out: {left_out}")
+    if met.rows.dropped:
+        dropped = "; ".join(f"{count:,} {why}" for why, count in met.rows.dropped.items())
+        warnings.append(f"rows that are bad were dropped: {dropped}")
+    if met.special is not None and met.special.documents and met.special.policy == "special":
+        tokens = ", ".join(
+            f"{token} {count:,} times" for token, count in met.special.tokens.items()
+        )
+        warnings.append(
+            f"{met.special.documents:,} documents spell special tokens, which they were given: {tokens}"
+        )
+    if counts[SAME_TOKENS]:
+        warnings.append(
+            f"{counts[SAME_TOKENS]:,} documents to learn from had the tokens of one held out and "
+            "were removed"
+        )
     if crossing:
         warnings.append(
             f"{crossing:,} texts are in both parts of the source; the copies to learn from "
@@ -225,10 +326,14 @@ def _warnings(
             f"{near.leaking:,} documents to learn from are nearly the same as one held out; "
             "data.near_duplicates.action can remove them"
         )
-    if near is not None and near.compared < counts[TRAIN] + counts[HELD_OUT] + counts[NEAR]:
+    if near is not None and near.beyond:
         warnings.append(
-            f"only {near.compared:,} documents were compared for near-duplicates; "
-            "data.near_duplicates.documents allows more"
+            f"only {near.compared:,} documents were compared for near-duplicates, and "
+            f"{near.beyond:,} were not; data.near_duplicates.documents allows more"
+        )
+    if near is not None and near.wordless:
+        warnings.append(
+            f"{near.wordless:,} documents have no words to be compared by for near-duplicates"
         )
     if labels:
         sizes = sorted((one.train + one.held_out, one.label) for one in labels)
@@ -239,6 +344,6 @@ def _warnings(
         warnings.append(
             f"{counts[AMBIGUOUS]:,} documents have a text that stands under several labels"
         )
-    if encodings.dropped:
-        warnings.append(f"{encodings.dropped:,} documents that are not UTF-8 were left out")
+    if met.encodings.dropped:
+        warnings.append(f"{met.encodings.dropped:,} documents that are not UTF-8 were left out")
     return warnings

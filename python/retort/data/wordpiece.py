@@ -22,8 +22,9 @@ _PIECE = re.compile(rb"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 _NOT_PRINTABLE = re.compile(rb"[^!-~]")
 _LONGEST_KEPT = 64
 """Longest chunk that is kept, in bytes: what is longer hardly comes twice."""
-_SPACES_REMOVED = {0x0B: None, 0x0C: None}
-"""White space that the normaliser's `clean_text` removes, before it could end a word."""
+_SPACES_REMOVED = {0x0B: 0x01, 0x0C: 0x01}
+"""White space that the normaliser's `clean_text` removes, before it could end a word, but after
+added tokens were looked for: so it becomes a character that is removed as well and is no space."""
 
 
 def supports(definition: Mapping[str, Any]) -> bool:
@@ -61,7 +62,7 @@ class WordPieceEncoder:
     ) -> None:
         """
         Args:
-            tokenizer: made from `definition`, without truncation and padding.
+            tokenizer: as `load_tokenizer` makes it from `definition`.
             definition: a `tokenizer.json` that `supports` accepts.
             dtype: of the token numbers, little-endian.
             cache_size: number of chunks kept (about 200 bytes each); beyond it, it starts anew.
@@ -134,7 +135,11 @@ class _Words(dict[bytes, bytes]):
         self._cache_size = cache_size
         self._lowercase = bool(definition["normalizer"]["lowercase"])
         self._model = tokenizer.model
-        added = [token["content"].lower().encode() for token in definition["added_tokens"]]
+        added = [
+            token["content"].lower().encode()
+            for token in definition["added_tokens"]
+            if not (token.get("special") and tokenizer.encode_special_tokens)
+        ]
         self._added = re.compile(b"|".join(map(re.escape, added))) if added else None
 
     def __missing__(self, chunk: bytes) -> bytes:

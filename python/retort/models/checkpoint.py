@@ -98,6 +98,7 @@ def classifier_files(
         "head": model.head.config.model_dump(),
         "labels": list(labels),
         "max_tokens": tokenise.max_tokens,
+        "special_in_text": tokenise.special_in_text,
         "threads": threads,
     }
     return _description(model.backbone, tokenise.definition, facts)
@@ -196,7 +197,10 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
         model = TextClassifier(build_backbone(architecture), head, len(labels))
         _fill(model, sealed)
         tokenise = Tokeniser(
-            sealed.read(_TOKENIZER), int(facts["max_tokens"]), str(path / _TOKENIZER)
+            sealed.read(_TOKENIZER),
+            int(facts["max_tokens"]),
+            str(path / _TOKENIZER),
+            facts.get("special_in_text", "special"),  # as all did that do not say
         )
         return Checkpoint(sealed, model.eval(), tokenise, labels, int(facts["threads"]))
 

@@ -35,7 +35,8 @@ def open_task(
     if model.language_model is not None:
         wanted = recipe.tokenizer
         if wanted is not None:
-            once(lambda: make_tokens(data, wanted.train or read_tokenizer(wanted), target))
+            given, special = wanted.train or read_tokenizer(wanted), wanted.special_in_text
+            once(lambda: make_tokens(data, given, target, special))
         store = open_tokens(data, target, tokenizer=None, labelled=False)
         return LanguageModelling(recipe, model.language_model, store, device)
     assert model.weights is not None
@@ -43,4 +44,5 @@ def open_task(
     tokenise = Tokeniser.from_file(weights.directory / TOKENIZER, data.max_tokens)
     once(lambda: make_tokens(data, tokenise.definition, target))
     store = open_tokens(data, target, tokenizer=tokenise.definition, labelled=True)
+    tokenise = tokenise.reading(store.facts.special_in_text)
     return Classification(recipe, store, weights, tokenise, device)

@@ -5,25 +5,32 @@ from pathlib import Path
 from retort.core.errors import DataError
 from retort.data.config import DataConfig
 from retort.data.preparing import prepare_store
+from retort.data.spellings import SpecialInText
 from retort.data.store import TokenStore
 from retort.data.tokenizer_training import TokenizerTraining
 
 TRAIN = "train"
 
 
-def make_tokens(config: DataConfig, tokenizer: bytes | TokenizerTraining, target: Path) -> None:
+def make_tokens(
+    config: DataConfig,
+    tokenizer: bytes | TokenizerTraining,
+    target: Path,
+    special_in_text: SpecialInText = "text",
+) -> None:
     """Make the store of a run, unless its recipe names one, or the run has it already.
 
     A run that goes on keeps to the tokens that it began with, whatever became of the documents.
 
     Args:
         tokenizer: content of a `tokenizer.json`, or how it is trained on the documents.
+        special_in_text: what is done with special tokens that texts spell.
     Raises:
         DataError, HubUnavailable: the documents cannot be had, or cannot be learned from.
         StorageError: the disk is full or permission is missing.
     """
     if config.store is None and not target.exists():
-        prepare_store(target, config.documents, tokenizer)
+        prepare_store(target, config.documents, tokenizer, special_in_text=special_in_text)
 
 
 def open_tokens(

@@ -1,0 +1,77 @@
+"""Special tokens: what they are called, and texts that spell one, as a page about BERT does."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from os.path import commonprefix
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+SpecialInText = Literal["text", "special", "refuse"]
+"""What is done with them: read them as the characters that they are, as the tokens, or stop."""
+
+
+PADDING = ("[PAD]", "<pad>", "<|padding|>")
+"""Padding tokens by the names that tokenizers give them; the first that there is, is taken."""
+
+
+class Spellings:
+    """Finds the special tokens that a text spells, as the `tokenizers` library would."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, definition: Mapping[str, Any], policy: SpecialInText
+    ) -> None:
+        """
+        Args:
+            tokenizer: made from `definition`.
+            definition: the content of a `tokenizer.json`.
+            policy: what is done with what is found.
+        """
+        special = [one for one in definition.get("added_tokens") or () if one.get("special")]
+        self.policy = policy
+        self._normalizer = tokenizer.normalizer
+        # The library looks for these in the text as its normaliser leaves it, for the others first.
+        normalized = [one for one in special if self._normalizer and one.get("normalized")]
+        self._plain = _Alternatives(
+            (one, one["content"]) for one in special if one not in normalized
+        )
+        self._normalized = _Alternatives(
+            (one, self._normalizer.normalize_str(one["content"])) for one in normalized
+        )
+
+    def find(self, text: str) -> Sequence[str]:
+        """The tokens, each as often as it comes."""
+        found = self._plain.find(text)
+        if self._normalized:
+            found += self._normalized.find(self._normalizer.normalize_str(text))
+        return found
+
+
+class _Alternatives:
+    """Tokens that are looked for at once."""
+
+    def __init__(self, tokens: Iterable[tuple[Mapping[str, Any], str]]) -> None:
+        self._tokens = {spelling: token for token, spelling in tokens if spelling}
+        beginnings: dict[str, list[str]] = {}
+        for spelling in self._tokens:
+            beginnings.setdefault(spelling[0], []).append(spelling)
+        # Hardly any text has these, and looking for them is ten times as fast as the expression.
+        self._prefixes = tuple(map(commonprefix, beginnings.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._tokens)
+
+    def find(self, text: str) -> list[str]:
+        if not any(prefix in text for prefix in self._prefixes):
+            return []
+        return [self._tokens[one]["content"] for one in self._expression.findall(text)]
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str]:
+        longest_first = sorted(self._tokens, key=lambda one: (-len(one), one))
+        return re.compile("|".join(self._one(spelling) for spelling in longest_first))
+
+    def _one(self, spelling: str) -> str:
+        escaped = re.escape(spelling)
+        return rf"(?<!\w){escaped}(?!\w)" if self._tokens[spelling].get("single_word") else escaped
