@@ -11,8 +11,8 @@ import pyarrow  # type: ignore[import-untyped]
 import pytest
 from pyarrow import parquet
 
-from retort.core.errors import ConfigError, DataError
 from retort.core.config import load_recipe
+from retort.core.errors import ConfigError, DataError
 from retort.data.config import CorpusConfig
 from retort.data.corpus import survey
 from retort.data.data_report import render

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
 from retort.core.errors import DataError
+from retort.data.config import CorpusConfig
 from retort.data.corpus import Corpus
 from retort.data.data_report import render
 from retort.data.documents import Document
@@ -151,8 +152,6 @@ def test_copies_by_their_tokens_do_not_cross_the_split(tmp_path: Path) -> None:
         texts = (f"word{number} Alpha", f"WORD{number} alpha ", f"word{number}  alpha")
         lines += [json.dumps({"text": one, "label": "ab"[number % 2]}) for one in texts]
     (tmp_path / "file.jsonl").write_text("\n".join(lines))
-    from retort.data.config import CorpusConfig
-
     config = CorpusConfig.model_validate(
         {
             "source": "jsonl",

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from retort.core.pictures import BLUE, INK, ORANGE, RED, style, svg
+from retort.data.encoding import printable
 from retort.data.validation import LabelCounts, Lengths
 
 
@@ -35,7 +36,7 @@ def lengths_picture(lengths: Lengths, unit: str) -> str:
 def labels_picture(labels: Sequence[LabelCounts]) -> str:
     """Documents of each label, to learn from and held out; the label with the most is on top."""
     ordered = sorted(labels, key=lambda one: (one.train + one.held_out, one.label))
-    names = [one.label.replace("$", r"\$") for one in ordered]
+    names = [printable(one.label).replace("$", r"\$") for one in ordered]
     with style():
         figure = Figure(figsize=(8.0, 1.0 + 0.34 * len(names)), layout="constrained")
         axes = figure.add_subplot()

@@ -8,7 +8,7 @@ from retort.core.report import code, facts_table, header, page, section, table, 
 from retort.data.config import seal_settings
 from retort.data.corpus import Corpus
 from retort.data.data_plots import labels_picture, lengths_picture
-from retort.data.encoding import Place
+from retort.data.encoding import Place, printable
 from retort.data.near_duplicates import NearDuplicates
 from retort.data.validation import Lengths, Rows, SpecialTokensInTexts, Validation
 
@@ -109,7 +109,7 @@ def _labels(validation: Validation) -> str:
     total = _kept(validation)
     rows = [
         (
-            escape(one.label),
+            escape(printable(one.label)),
             f"{one.train:,}",
             f"{one.held_out:,}",
             f"{(one.train + one.held_out) / total:.1%}",
