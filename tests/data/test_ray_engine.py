@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,25 +23,39 @@ FILES = 6
 CHARACTERS = 9_000_000
 """Of a file: a piece of several chunks."""
 IMPATIENT = """
+import math
+import signal
 import sys
 from pathlib import Path
 from retort.core.cli import run
 from retort.core.config import find_recipe, load_recipe
+from retort.data import ray_engine
 from retort.data.preparation import PreparationRecipe, read_tokenizer, recipes
 from retort.data.preparing import prepare_store
-from retort.data.ray_engine import RayEngine
+from retort.data.ray_cluster import connected
+
+class UntilTold:
+    def __init__(self, address):
+        self.address = address
+
+    def run(self, job, pieces):
+        with connected(self.address, None, math.inf) as cluster:
+            signal.signal(signal.SIGUSR1, lambda *_: setattr(cluster, "patience", 3.0))
+            yield from ray_engine._gather(cluster, None, job, pieces)
 
 def main(arguments):
     file, out, address = arguments
     source = find_recipe(recipes(), file, Path.cwd())
     config = load_recipe(PreparationRecipe, source, [], Path.cwd()).config
-    engine = RayEngine(address, patience=3)
+    engine = UntilTold(address)
     prepare_store(Path(out), config.data, read_tokenizer(config.tokenizer), engine=engine)
     return 0
 
 if __name__ == "__main__":
     run(main)
 """
+"""Waits for its cluster as long as it takes, and from SIGUSR1 on for a moment alone: however busy
+this machine is, nothing is given up that was not killed."""
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +292,7 @@ def test_a_cluster_that_is_lost_is_given_up_and_what_it_did_is_kept(
         if what == "control":
             started.head.kill_control()
         (started.head if what == "head" else node).kill()
+        driver.process.send_signal(signal.SIGUSR1)
         done = driver.end()
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
