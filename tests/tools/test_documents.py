@@ -1,15 +1,20 @@
-"""The documents' commands: found, run, and left to a gate only if that gate runs them."""
+"""The documents' commands: found, run, and left to a gate only if that gate runs them; none is left out unseen."""
 
 import pathlib
+import re
+
+import pytest
 
 from tools.ci import documents
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def _document(folder: pathlib.Path, block: str) -> pathlib.Path:
+def _document(
+    folder: pathlib.Path, block: str, more: str = "```text\na -> b\n```\n"
+) -> pathlib.Path:
     path = folder / "README.md"
-    path.write_text(f"Words.\n\n```sh\n{block}\n```\n\n```text\nfalse\n```\n")
+    path.write_text(f"Words.\n\n```sh\n{block}\n```\n\n{more}")
     return path
 
 
@@ -22,6 +27,12 @@ def test_a_block_is_one_script(tmp_path: pathlib.Path) -> None:
     path = _document(tmp_path, "here=$PWD # where\n# a comment\ntouch \\\n  $here/made")
     assert documents.run([path], tmp_path) == 0
     assert (tmp_path / "made").exists()
+
+
+def test_a_file_that_a_block_writes_is_written_as_it_stands(tmp_path: pathlib.Path) -> None:
+    path = _document(tmp_path, "cat > made.yaml <<'END'\na:\n  - b   # why\n\n# c\nEND")
+    assert documents.run([path], tmp_path) == 0
+    assert (tmp_path / "made.yaml").read_text() == "a:\n  - b   # why\n\n# c\n"
 
 
 def test_documents_with_nothing_to_run_do_not_pass(tmp_path: pathlib.Path) -> None:
@@ -39,6 +50,79 @@ def test_only_a_gates_own_command_is_left_to_it() -> None:
     assert not documents.run_by_a_gate("rm -rf runs")
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```bash\ntrue\n```\n\n```bash\n./tools/bazel run //train\n```",
+        "```\ndocker run image\n```",
+        "```text\n./tools/bazel run //train\n```",
+        "```text\nwords\ntools/ci/gate images\n```",
+        "```console\n$ python3 -m thing\n```",
+        "```shell\nRETORT_ENGINE=airgap ./tools/bazel test //x\n```",
+        "~~~zsh\nkubectl apply -k k8s\n~~~",
+        "1. First:\n\n   ```text\n   pip install thing\n   ```",
+        "````text\n```sh\n./tools/bazel run //x\n```\n````",
+        "```text\nbazel run //never/closed",
+        "```sh imagse\ntrue\n```",
+        "```python\n./tools/bazel run //x\n```",
+    ],
+)
+def test_commands_that_are_fenced_otherwise_are_refused(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], block: str
+) -> None:
+    path = _document(tmp_path, "touch made", f"{block}\n")
+    assert documents.run([path], tmp_path) == 1
+    assert re.search(r"README\.md:\d+: (has commands: fence it|no gate)", capsys.readouterr().err)
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_is_left_out_is_counted_and_listed_with_its_reason(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (
+        "```text needs docker\n# first\ndocker run image\n```\n\n```sh images\ntouch image\n```\n"
+    )
+    path = _document(tmp_path, "touch made", more)
+    assert documents.run([path], tmp_path) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[-3:] == [
+        "not run: README.md:7: docker run image (needs docker)",
+        "not run: README.md:12: touch image (the gate images runs it)",
+        "1 blocks of 1 documents ran, 2 with commands did not",
+    ]
+    assert not (tmp_path / "image").exists()
+    assert documents.run([path], tmp_path, "images") == 0
+    assert (tmp_path / "image").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token store -> reader\nsource -> pieces -> read, hashed",
+        "seal sha256:0 /home/you",
+        "tokenizer.json   store.json (shards)",
+        "data:\n  source: jsonl\n  files:\n    paths: [corpus/*.jsonl.gz]",
+        'load("//tools/oci:defs.bzl", "oci_image")\n\noci_image(name = "image")',
+    ],
+)
+def test_pictures_and_files_are_no_commands(text: str) -> None:
+    (block,) = documents.blocks(f"```text\n{text}\n```\n")
+    assert not block.has_commands()
+    assert documents.problem(block) == ""
+
+
+def test_every_command_of_our_documents_runs_or_says_why_not() -> None:
+    for path in documents.documents(CHECKOUT):
+        for block in documents.blocks(path.read_text()):
+            assert documents.problem(block) == "", f"{path.name}:{block.line}"
+
+
+@pytest.mark.parametrize("name", ["data", "images", "training"])
+def test_our_documents_have_commands_that_run(name: str) -> None:
+    text = (CHECKOUT / f"docs/{name}.md").read_text()
+    assert documents.scripts(text, "images" if name == "images" else "")
+
+
 def test_targets_are_found_in_the_text() -> None:
     text = (
         "See `//train:smoke`, `//serve -- --checkpoint DIR` and `a // b`; `//tools/quality:check`."
@@ -47,8 +131,13 @@ def test_targets_are_found_in_the_text() -> None:
 
 
 def test_the_readme_has_its_two_commands_first() -> None:
-    text = (CHECKOUT / "README.md").read_text()
-    found = [
-        command for block in documents._BLOCK.findall(text) for command in documents.commands(block)
-    ]
-    assert found[:2] == ["./tools/bazel run //train:smoke", "./tools/bazel test //..."]
+    first = next(
+        b for b in documents.blocks((CHECKOUT / "README.md").read_text()) if b.language == "sh"
+    )
+    assert first.commands() == ["./tools/bazel run //train:smoke", "./tools/bazel test //..."]
+
+
+def test_the_example_of_images_is_the_one_that_is_built() -> None:
+    text = (CHECKOUT / "docs/images.md").read_text()
+    (example,) = [block.text for block in documents.blocks(text) if block.language == "python"]
+    assert example == (CHECKOUT / "examples/images/BUILD.bazel").read_text()

@@ -1,22 +1,60 @@
-"""Runs every command of README.md and docs/*.md, block by block, as a reader would type it.
+"""Runs the commands of README.md and docs/*.md, block by block, as a reader would type them, and lists the others.
 
-A block fenced as `sh` is one Bash script in the checkout. A command that a gate runs anyway is left to that gate.
-What a reader cannot run everywhere (an installation, a hub) is fenced as `text`. Targets named in the text must exist.
+A block fenced as `sh` is one Bash script in the checkout. `sh images` is one, too, and left to the gate `images`, which
+runs `--gate images`. What cannot run everywhere says why on its fence: `text needs a registry`. A block with commands
+that is fenced in any other way is an error, so that none is taken for one that runs. A command that a gate runs anyway
+is left to that gate. Targets named in the text must exist.
 """
 
+import argparse
 import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
 from tools.ci.gates import GATES  # noqa: E402
 
-_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
+_PROGRAMS = (
+    r"apt(-get)?|bash|bazel(isk)?|buildah|cat|cd|cosign|cp|curl|docker|export|git|hadolint|helm|kubectl|make|mkdir|"
+    r"nerdctl|npm|oras|pip3?|podman|printf|python3?(\.\d+)?|rm|sh|skopeo|sudo|tar|timeout|torchrun|umoci|uv|wget"
+)
+# A prompt or settings of variables may stand before a program; what stands in the checkout is named with a slash.
+_COMMAND = re.compile(
+    rf"\s*(?:[$#%>] +)?(?:\w+=\S* +)*(?:(?:{_PROGRAMS})(?:\s+\S|$)|\./\S|(?:tools|\.ci|examples)/\S)"
+)
 _TIMEOUT_SECONDS = 1200
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        line: of its fence, counted from 1.
+        language: the first word behind the fence, or nothing.
+        rest: the other words.
+    """
+
+    line: int
+    language: str
+    rest: str
+    text: str
+
+    def commands(self) -> list[str]:
+        """Lines, joined where one ends in a backslash, less comments."""
+        joined = self.text.replace("\\\n", " ")
+        lines = (line.strip() for line in joined.splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
+
+    def has_commands(self) -> bool:
+        """Whether a reader would take it for something to type."""
+        return self.language == "sh" or any(map(_COMMAND.match, self.text.splitlines()))
 
 
 def documents(root: pathlib.Path) -> list[pathlib.Path]:
@@ -24,11 +62,24 @@ def documents(root: pathlib.Path) -> list[pathlib.Path]:
     return [root / "README.md", *sorted(root.glob("docs/**/*.md"))]
 
 
-def commands(block: str) -> list[str]:
-    """The commands of a block: lines, joined where one ends in a backslash, less comments."""
-    joined = block.replace("\\\n", " ")
-    lines = (line.strip() for line in joined.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+def blocks(text: str) -> Iterator[Block]:
+    """The fenced blocks of a document, as CommonMark 0.31 section 4.5 has them, in lists too."""
+    lines = text.splitlines()
+    number = 0
+    while number < len(lines):
+        opened = _FENCE.match(lines[number])
+        number += 1
+        if opened is None:
+            continue
+        first = number
+        close = re.compile(rf" *{opened['fence'][0]}{{{len(opened['fence'])},}} *$")
+        while number < len(lines) and not close.match(lines[number]):
+            number += 1
+        indent = re.compile(f" {{0,{len(opened['indent'])}}}")
+        body = "".join(f"{indent.sub('', line, count=1)}\n" for line in lines[first:number])
+        language, _, rest = opened["info"].strip().partition(" ")
+        yield Block(first, language, rest.strip(), body)
+        number += 1
 
 
 def run_by_a_gate(command: str) -> bool:
@@ -43,13 +94,42 @@ def run_by_a_gate(command: str) -> bool:
     )
 
 
-def scripts(text: str) -> list[str]:
+def script(block: Block, gate: str) -> str:
+    """What a gate runs of a block: a Bash script, or nothing."""
+    if block.language != "sh" or block.rest != gate:
+        return ""
+    joined = block.text.replace("\\\n", " ")
+    lines = [line for line in joined.splitlines() if not line.strip() or not run_by_a_gate(line)]
+    typed = any(line.strip() and not line.startswith("#") for line in lines)
+    return "\n".join(lines) if typed else ""
+
+
+def scripts(text: str, gate: str = "") -> list[str]:
     """A Bash script for each block of a document that has something left to run."""
+    return [found for block in blocks(text) if (found := script(block, gate))]
+
+
+def problem(block: Block) -> str:
+    """What is wrong with the fence of a block, or nothing."""
+    gates = ["", *(gate.name for gate in GATES)]
+    if block.language == "sh":
+        return "" if block.rest in gates else f"no gate is called {block.rest!r}"
+    if not block.has_commands() or (block.language == "text" and block.rest):
+        return ""
+    return "has commands: fence it as `sh`, or as `text` with the reason why it cannot run"
+
+
+def left_out(path: pathlib.Path, gate: str) -> list[str]:
+    """A line for each block of a document that has commands and is not run here, with the reason."""
     found = []
-    for block in _BLOCK.findall(text):
-        left = [command for command in commands(block) if not run_by_a_gate(command)]
-        if left:
-            found.append("\n".join(left))
+    for block in blocks(path.read_text()):
+        if block.has_commands() and (block.language, block.rest) != ("sh", gate):
+            why = (
+                f"the gate {block.rest or 'documents'} runs it"
+                if block.language == "sh"
+                else block.rest
+            )
+            found.append(f"{path.name}:{block.line}: {block.commands()[0]} ({why})")
     return found
 
 
@@ -66,28 +146,50 @@ def query(names: Sequence[str], cwd: pathlib.Path) -> int:
     return done.returncode
 
 
-def run(paths: Sequence[pathlib.Path], cwd: pathlib.Path) -> int:
-    """Runs the blocks of these documents; 1 as soon as one fails."""
+def run(paths: Sequence[pathlib.Path], cwd: pathlib.Path, gate: str = "") -> int:
+    """Runs the blocks of these documents; 1 as soon as one fails, and at once if one is fenced wrongly."""
+    wrong = [
+        f"{path}:{block.line}: {found}"
+        for path in paths
+        for block in blocks(path.read_text())
+        if (found := problem(block))
+    ]
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
+        return 1
     ran = 0
     for path in paths:
-        for script in scripts(path.read_text()):
-            print(f"{path.name}:\n{script}", file=sys.stderr, flush=True)
-            command = ["bash", "-euo", "pipefail", "-c", script]
+        for block in blocks(path.read_text()):
+            text = script(block, gate)
+            if not text:
+                continue
+            print(f"{path.name}:{block.line}:\n{text}", file=sys.stderr, flush=True)
+            command = ["bash", "-euo", "pipefail", "-c", text]
             done = subprocess.run(command, cwd=cwd, timeout=_TIMEOUT_SECONDS, check=False)
             if done.returncode:
-                print(f"{path}: exit code {done.returncode} from:\n{script}", file=sys.stderr)
+                where = f"{path}:{block.line}"
+                print(f"{where}: exit code {done.returncode} from:\n{text}", file=sys.stderr)
                 return 1
             ran += 1
-    print(f"{ran} blocks of {len(paths)} documents ran", file=sys.stderr)
+    rest = [line for path in paths for line in left_out(path, gate)]
+    for line in rest:
+        print(f"not run: {line}", file=sys.stderr)
+    print(
+        f"{ran} blocks of {len(paths)} documents ran, {len(rest)} with commands did not",
+        file=sys.stderr,
+    )
     return 0 if ran else 1
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Returns 0 if every command ran and every target exists."""
+    parser = argparse.ArgumentParser(prog="tools/ci/documents.py", description=__doc__)
+    parser.add_argument("--gate", default="", help="run the blocks that are fenced for this gate")
+    options = parser.parse_args(arguments)
     paths = documents(CHECKOUT)
     names = [label for path in paths for label in labels(path.read_text())]
-    return query(names, CHECKOUT) or run(paths, CHECKOUT)
+    return query(names, CHECKOUT) or run(paths, CHECKOUT, options.gate)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -122,6 +122,7 @@ GATES = (
             # They start images in namespaces of their own, which the sandbox around a test forbids.
             ("./tools/bazel", "test", _OUTSIDE, "//tests/oci:images"),
             ("./tools/bazel", "test", _OUTSIDE, *_PIP, "//tests/oci:dockerfile_inference_test"),
+            ("python3", "tools/ci/documents.py", "--gate=images"),
         ),
     ),
     Gate(
