@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ FILES = {
     ".lock",
     "README.md",
     "checkpoint",
+    "checkpoint.seal",
     "checkpoints",
     "evaluation.json",
     "logits.safetensors",
@@ -105,6 +107,41 @@ def test_a_store_that_is_there_gives_the_seal_of_the_run_that_made_it(
     assert set(os.listdir(out)) == FILES - {"tokens"}
     assert str(first.out / "tokens") in (out / "recipe.yaml").read_text()
     assert str(first.out) not in (out / "checkpoint" / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_card_names_the_data_and_gives_a_command_that_works(
+    recipe: Path, first: FirstRun, tmp_path: Path, own: bool
+) -> None:
+    out = first.out
+    if not own:
+        out = tmp_path / "with space" / "run"
+        section = f"data={{source: token_store, store: {first.out}/tokens, max_tokens: 16}}"
+        assert main(typed(recipe, out, settings=[section])) == 0
+    card = (out / "README.md").read_text()
+    assert "name: directory" in card and "`directory`, sealed as `sha256:" in card
+    assert "base_model: weights\n" in card and "fine-tuned from `weights`" in card
+    assert "0.0 million" not in card and " parameters, fine-tuned" in card
+    command = card.split("```sh\n")[1].split("```")[0]
+    verify = f"{sys.executable} -m retort.evaluate.verify"
+    command = command.replace("./tools/bazel run //train:verify --", verify)
+    for place, run in ((out, "."), (tmp_path, str(out))):
+        done = subprocess.run(
+            ["bash", "-euc", command.replace("RUN=.", f"RUN={shlex.quote(run)}")],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert first.seal in done.stdout
+
+
+def test_a_report_has_no_path_of_this_machine(first: FirstRun, recipe: Path) -> None:
+    for name in ("report.html", "README.md"):
+        page = (first.out / name).read_text()
+        assert str(recipe.parent) not in page and str(first.out) not in page
+    assert "directory: …/documents" in (first.out / "report.html").read_text()
 
 
 def test_a_recipe_of_another_name_gives_the_same_seal(

@@ -51,5 +51,11 @@ def test_a_tree_without_history_has_a_lock_alone(checkout: Path) -> None:
     assert source_facts(checkout) == SourceFacts(f"sha256:{sha256_bytes(LOCK)}", None)
 
 
+def test_packages_for_cuda_have_a_lock_of_their_own(checkout: Path) -> None:
+    (checkout / "third_party" / "requirements" / "cuda.lock").write_bytes(OTHER)
+    assert source_facts(checkout, cuda=True).lock == f"sha256:{sha256_bytes(OTHER)}"
+    assert source_facts(checkout, cuda=False).lock == f"sha256:{sha256_bytes(LOCK)}"
+
+
 def test_outside_a_checkout_nothing_is_known(tmp_path: Path) -> None:
     assert source_facts(tmp_path) == SourceFacts(None, None)

@@ -20,10 +20,10 @@ class CardFacts:
 
     Attributes:
         dataset: what the documents are called, such as `bbc_news`.
-        base_model: whose weights were fine-tuned, a repository of the hub or a package; None for a
-            model from scratch.
+        base_model: whose weights were fine-tuned, a repository of the hub, a package, or the name of
+            a directory; None for a model from scratch.
         procedure: what decides the training, by name, such as steps, batch and learning rate.
-        verify: the command that verifies the checkpoint.
+        verify: the command that verifies the checkpoint, with `RUN` for the run's directory.
     """
 
     run: RunFacts
@@ -80,7 +80,7 @@ def _front_matter(facts: CardFacts) -> dict[str, Any]:
 
 def _summary(facts: CardFacts) -> str:
     run = facts.run
-    size = f"{run.parameters / 1e6:.1f} million parameters"
+    size = f"{run.size('million')} parameters"
     if isinstance(run.metrics, Metrics):
         low, high = run.metrics.interval
         start = "" if facts.base_model is None else f", fine-tuned from `{facts.base_model}`"
@@ -203,8 +203,10 @@ def _verification(facts: CardFacts) -> str:
     identities = [(name, f"`{digest}`") for name, digest in facts.run.identities.items()]
     return (
         "The same recipe, data and locked packages on the same kind of processor give the same "
-        "seal. This checks every digest and computes the held-out results again, bit for bit:\n\n"
-        f"```sh\n{facts.verify}\n```\n\n{result}\n\n" + _table(("what", "identity"), identities)
+        "seal. Typed in a checkout of Retort, with `RUN` as the directory of this file, this checks "
+        "every digest and computes the held-out results again, bit for bit:\n\n"
+        f"```sh\nRUN=.\n{facts.verify}\n```\n\n{result}\n\n"
+        + _table(("what", "identity"), identities)
     )
 
 

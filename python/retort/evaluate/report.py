@@ -59,7 +59,7 @@ def _header(run: RunFacts) -> str:
     figures = measured | {
         "optimiser steps": f"{len(run.losses):,}",
         f"{'documents' if classifier else 'blocks'} seen": f"{run.samples:,}",
-        "parameters": f"{run.parameters / 1e6:.1f} M",
+        "parameters": run.size("M"),
     }
     about = f"Retort training run, checkpoint {code(run.checkpoint.seal[:19])}…"
     return header(run.name, about, judged, figures)

@@ -57,6 +57,12 @@ class RunFacts:
     commit: str | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
 
+    def size(self, million: str) -> str:
+        """How many parameters: exactly, or in millions with that word behind."""
+        if self.parameters < 1e6:
+            return f"{self.parameters:,}"
+        return f"{self.parameters / 1e6:,.1f} {million}"
+
     @property
     def identities(self) -> dict[str, str]:
         """Digests of the checkpoint and of all that it was made from, by what they are of."""

@@ -70,15 +70,17 @@ def evaluations_picture(
             place = steps.index(best)
             left.axvline(best, color=RED, linewidth=1.0, linestyle=":")
             left.plot([best], [curve[place]], "o", color=RED, markersize=8, zorder=5, clip_on=False)
-            late = place >= len(steps) / 2
+            where = best / max(steps)
+            # Above the frame, where no curve is.
             left.annotate(
                 f"best: step {best:,}, {curve[place]:.4g}",
-                (best, 0.5),
+                (best, 1.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(-8 if late else 8, 0),
+                xytext=(0, 4),
                 textcoords="offset points",
-                ha="right" if late else "left",
+                ha="left" if where < 0.2 else "right" if where > 0.8 else "center",
                 color=RED,
+                annotation_clip=False,
             )
         left.set_xlim(0, max(steps) * 1.02)
         return svg(figure, "Evaluations on held-out documents over the optimiser steps")

@@ -1,6 +1,8 @@
 """After training: a fresh process verifies the checkpoint, and the report says what came of it."""
 
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -9,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from retort.core.atomic import storage_errors, sync_path
-from retort.core.config import Recipe, to_yaml
+from retort.core.config import Recipe
 from retort.core.errors import VerificationError
 from retort.core.seal import Sealed, remember, sealed_here
+from retort.data.store import TokenStore
 from retort.evaluate.document_facts import document_facts
 from retort.evaluate.held_out import HELD_OUT
 from retort.evaluate.language_metrics import LanguageMetrics
@@ -21,6 +26,7 @@ from retort.evaluate.model_card import CardFacts, model_card
 from retort.evaluate.report import render
 from retort.evaluate.run_facts import RunFacts
 from retort.evaluate.timings_report import render_timings
+from retort.models.config import WeightsConfig
 from retort.train.host import host_facts
 from retort.train.metrics_file import read_metrics
 from retort.train.progress_record import ProgressRecord
@@ -34,6 +40,7 @@ from retort.train.watch import METRICS, TIMINGS
 from retort.train.world import World
 
 _TIMINGS_PAGE = "timings.html"
+_LOCAL = re.compile(r"^(file://)?/(.*/)?(?=.)")
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def judge(
         held_out_documents=len(task.store.part(HELD_OUT)),
         data=document_facts(task.store.sealed),
         tokens=task.tokens,
-        configuration=to_yaml(config),
+        configuration=_without_places(config),
         evaluations=progress.evaluations,
         best_step=None if best is None else best.step,
         lock=source.lock,
@@ -99,12 +106,12 @@ def judge(
         },
     )
     (run / REPORT).write_text(render(facts), encoding="utf-8")
-    (run / CARD).write_text(model_card(_card(facts, trained, config)), encoding="utf-8")
+    (run / CARD).write_text(model_card(_card(facts, run, trained, config)), encoding="utf-8")
     return RunResult(checkpoint, metrics, failure, 0.0)
 
 
-def _card(facts: RunFacts, trained: Trained, config: TrainingRecipe) -> CardFacts:
-    weights, train = config.model.weights, config.train
+def _card(facts: RunFacts, run: Path, trained: Trained, config: TrainingRecipe) -> CardFacts:
+    weights, train, task = config.model.weights, config.train, trained.task
     procedure = {
         "optimiser steps": f"{trained.progress.step:,}",
         "weights of step": f"{trained.selected:,}",
@@ -117,16 +124,50 @@ def _card(facts: RunFacts, trained: Trained, config: TrainingRecipe) -> CardFact
         "seed": f"{train.seed}",
         "back end": config.backend,
     }
+    results, file = task.verification(Path(), config.evaluate)[:2]
     return CardFacts(
         run=facts,
-        dataset=str(trained.task.store.sealed.manifest.config.get("source", config.data.source)),
-        base_model=None if weights is None else weights.hub or weights.package,
+        dataset=_source(task.store, config),
+        base_model=None if weights is None else _base(weights),
         verify=(
-            f"./tools/bazel run //train:verify -- --checkpoint {CHECKPOINT} --store tokens "
-            f"{shlex.join(trained.task.verification(Path(), config.evaluate)[:2])}"
+            f'./tools/bazel run //train:verify -- --checkpoint "$RUN"/{CHECKPOINT} '
+            f'--seal {facts.checkpoint.seal} --store "$RUN"/{_place(task.store.sealed.path, run)} '
+            f'{results} "$RUN"/{file}'
         ),
         procedure=procedure,
     )
+
+
+def _source(store: TokenStore, config: TrainingRecipe) -> str:
+    """What the documents are called. A store that is made by hand may not know it."""
+    documents = store.sealed.manifest.config.get("data")
+    source = documents.get("source") if isinstance(documents, dict) else None
+    return source if isinstance(source, str) else config.data.source
+
+
+def _base(weights: WeightsConfig) -> str | None:
+    if weights.directory is not None:
+        return weights.directory.name
+    return weights.hub or weights.package
+
+
+def _place(path: Path, run: Path) -> str:
+    """A path from the run's directory on, for a shell."""
+    return shlex.quote(os.path.relpath(path.resolve(), run.resolve()))
+
+
+def _without_places(config: TrainingRecipe) -> str:
+    """The recipe as YAML, of local paths the last name alone: the rest says nothing elsewhere."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shown(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [shown(item) for item in value]
+        return _LOCAL.sub("…/", value) if isinstance(value, str) else value
+
+    values = shown(config.model_dump(mode="json"))
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -> dict[str, Any]:

@@ -4,16 +4,19 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from retort.core.digest import sha256_file
 
-_LOCK = Path("third_party/requirements/cpu.lock")
+_LOCKS = Path("third_party/requirements")
+_CUDA = torch.version.cuda is not None
 
 
 @dataclass(frozen=True)
 class SourceFacts:
     """
     Attributes:
-        lock: digest of the lock file, `sha256:…`; None outside a checkout.
+        lock: digest of the lock file of these packages, `sha256:…`; None outside a checkout.
         commit: of the checkout; None if it is not at one, or has changes.
     """
 
@@ -21,9 +24,13 @@ class SourceFacts:
     commit: str | None = None
 
 
-def source_facts(checkout: Path) -> SourceFacts:
-    """Of the checkout that a command was typed in."""
-    lock = checkout / _LOCK
+def source_facts(checkout: Path, *, cuda: bool = _CUDA) -> SourceFacts:
+    """Of the checkout that a command was typed in.
+
+    Args:
+        cuda: whether torch is the build for CUDA, whose packages have a lock of their own.
+    """
+    lock = checkout / _LOCKS / ("cuda.lock" if cuda else "cpu.lock")
     if not lock.is_file():
         return SourceFacts()
     return SourceFacts(f"sha256:{sha256_file(lock)}", _commit(checkout))
