@@ -24,4 +24,4 @@ def test_the_best_step_is_named_above_the_frame_and_inside_the_picture(
     assert 0 < float(label[3]) < float(frame[1])
     width = 130
     left = {"start": 0.0, "middle": width / 2, "end": float(width)}[label[1]]
-    assert 0 < float(label[2]) - left and float(label[2]) - left + width < 576
+    assert left < float(label[2]) < 576 - width + left
