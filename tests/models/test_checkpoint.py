@@ -1,6 +1,7 @@
 """Checkpoints: the same logits bit for bit after a round trip, and nothing else is believed."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from retort.models.checkpoint import (
     stored_weights,
 )
 from retort.models.config import HeadConfig, WeightsConfig
-from retort.models.predict import logits_of_all, predict
+from retort.models.predict import TextWithoutTokens, logits_of_each, predict
 from retort.models.weights import build_classifier, find_weights
 from tests.tiny import write_weights
 
@@ -36,6 +37,7 @@ TEXTS = [
     "unknown words",
     *(f"goal {n}" for n in range(40)),
 ]
+READABLE = [text for text in TEXTS if text]
 STRANGER = """
 import socket, sys
 
@@ -89,9 +91,9 @@ def reseal(trained: Checkpoint, target: Path, changes: dict[str, bytes]) -> Path
 def test_a_loaded_checkpoint_has_the_logits_of_the_saved_one(trained: Checkpoint) -> None:
     loaded = load_checkpoint(trained.sealed.path)
     tokens = trained.tokenise.encode(TEXTS)
-    expected = logits_of_all(trained.model, [(tokens.ids, tokens.mask)])
+    expected = logits_of_each(trained.model, tokens.ids, tokens.mask)
     again = loaded.tokenise.encode(TEXTS)
-    actual = logits_of_all(loaded.model, [(again.ids, again.mask)])
+    actual = logits_of_each(loaded.model, again.ids, again.mask)
     assert expected.shape == (len(TEXTS), 2)
     assert torch.equal(actual.view(torch.int32), expected.view(torch.int32))
     assert (loaded.labels, loaded.threads) == (LABELS, 2)
@@ -129,7 +131,7 @@ def test_a_trainers_files_beside_the_model_are_sealed_and_not_in_the_way(
             (directory / entry.path).write_bytes(trained.sealed.read(entry.path))
         (directory / "optimizer.safetensors").write_bytes(b"moments")
         (directory / "progress.json").write_bytes(b"{}")
-    assert predict(load_checkpoint(tmp_path / "copy"), TEXTS) == predict(trained, TEXTS)
+    assert predict(load_checkpoint(tmp_path / "copy"), READABLE) == predict(trained, READABLE)
 
 
 def test_saving_twice_gives_one_seal(trained: Checkpoint, tmp_path: Path) -> None:
@@ -162,13 +164,40 @@ def test_a_stranger_loads_it_without_network_and_without_the_trainer(trained: Ch
 
 
 def test_predictions_are_the_best_label_of_each_text_in_order(trained: Checkpoint) -> None:
-    found = predict(trained, TEXTS)
-    tokens = trained.tokenise.encode(TEXTS)
-    probabilities = logits_of_all(trained.model, [(tokens.ids, tokens.mask)]).softmax(dim=1)
+    found = predict(trained, READABLE)
+    tokens = trained.tokenise.encode(READABLE)
+    probabilities = logits_of_each(trained.model, tokens.ids, tokens.mask).softmax(dim=1)
     for prediction, row in zip(found, probabilities.tolist(), strict=True):
         assert prediction.confidence == pytest.approx(max(row), abs=1e-6)
         assert row[LABELS.index(prediction.label)] == max(row)
     assert predict(trained, []) == []
+
+
+def test_logits_are_the_same_bits_in_any_company_and_with_any_padding(trained: Checkpoint) -> None:
+    tokens = trained.tokenise.encode([*TEXTS, "a", "the match " * 30])
+    together = logits_of_each(trained.model, tokens.ids, tokens.mask)
+    wider = torch.nn.functional.pad(tokens.ids, (0, 5)), torch.nn.functional.pad(
+        tokens.mask, (0, 5)
+    )
+    for row in range(len(tokens)):
+        for ids, mask in ((tokens.ids, tokens.mask), wider):
+            alone = logits_of_each(trained.model, ids[row, None], mask[row, None])
+            assert torch.equal(alone.view(torch.int32), together[row, None].view(torch.int32))
+
+
+def test_no_text_is_answered_without_a_token_or_with_what_is_not_finite(
+    trained: Checkpoint,
+) -> None:
+    with pytest.raises(TextWithoutTokens, match="no token"):
+        predict(trained, ["the match", ""])
+    weight = trained.model.head.classify.bias
+    before = weight.detach().clone()
+    try:
+        weight.data[0] = math.nan
+        with pytest.raises(FloatingPointError, match="not a finite number"):
+            predict(trained, ["the match"])
+    finally:
+        weight.data.copy_(before)
 
 
 def test_a_flipped_byte_is_refused_by_the_files_name(trained: Checkpoint, tmp_path: Path) -> None:

@@ -1,110 +1,22 @@
 """The server over a model that the test holds still: what happens while it computes, or fails."""
 
-import queue
 import re
 import signal
 import socket
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
 
 import httpx
 import pytest
 
 from retort.core.errors import UserError
-from retort.models.predict import Prediction
-from retort.serve.app import ServedModel, create_app
-from retort.serve.drain import Drain
-from retort.serve.server import DrainingServer, bind, listen, url
-from retort.serve.worker import WorkerEngine
-
-MODEL = ServedModel("sha256:" + "0" * 64, ("sport", "tech"))
-
-
-class Held(WorkerEngine):
-    """The real engine over a function that waits for permission, telling what reaches it."""
-
-    def __init__(self, queue_size: int) -> None:
-        self.asked: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.given_up: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.begun: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.allowed = threading.Event()
-        self.computed: list[str] = []
-        super().__init__(lambda: None, self._hold, queue_size=queue_size)
-
-    async def predict(self, text: str) -> Prediction:
-        self.asked.put(text)
-        try:
-            return await super().predict(text)
-        except BaseException:
-            self.given_up.put(text)
-            raise
-
-    def _hold(self, text: str) -> Prediction:
-        self.begun.put(text)
-        self.allowed.wait()
-        self.computed.append(text)
-        if text == "fail":
-            raise RuntimeError("secret inner detail")
-        if text == "die":
-            raise SystemExit
-        return Prediction("sport", 0.5)
-
-
-class Serving:
-    """A server in a thread of this process, on a real socket."""
-
-    def __init__(self, *, drain_seconds: float = 3600) -> None:
-        self.engine = Held(queue_size=1)
-        self.socket = bind("127.0.0.1", 0)
-        listen(self.socket)
-        self.url = url(self.socket)
-        self.drain = Drain()
-        app = create_app(self.engine, MODEL, self.drain, max_body=1024)
-        ready = threading.Event()
-        self.server = DrainingServer(
-            app, self.drain, drain_seconds=drain_seconds, on_ready=ready.set
-        )
-        self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
-        self.thread.start()
-        ready.wait()
-        self._pool = ThreadPoolExecutor()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.engine.allowed.set()
-        self.server.handle_exit(signal.SIGTERM, None)
-        self.thread.join()
-        self.engine.close(timeout=60)
-        self._pool.shutdown()
-
-    def post(self, text: str) -> httpx.Response:
-        return httpx.post(f"{self.url}/predict", json={"text": text}, timeout=None)
-
-    def begin(self, text: str) -> "Future[httpx.Response]":
-        """Post, and return when the engine has been asked: the text is computed or waits."""
-        answer = self._pool.submit(self.post, text)
-        assert self.engine.asked.get() == text
-        return answer
-
-    def health(self) -> httpx.Response:
-        return httpx.get(f"{self.url}/health", timeout=None)
+from retort.serve.server import bind, listen, possible_connections, url
+from tests.held_server import Serving, assert_problem, read_all
 
 
 @pytest.fixture
 def held() -> Iterator[Serving]:
     with Serving() as started:
         yield started
-
-
-def assert_problem(response: httpx.Response, status: int, words: str) -> None:
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.json()["status"] == status
-    assert words in response.json()["detail"]
 
 
 def test_health_is_answered_while_the_model_computes(held: Serving) -> None:
@@ -163,29 +75,56 @@ def test_a_dead_model_is_told_by_health(held: Serving) -> None:
     assert_problem(dying.result(), 503, "the model has died")
     assert_problem(waiting.result(), 503, "the model was stopped")
     assert_problem(held.post("later"), 503, "the model is not running")
-    health = held.health()
-    assert (health.status_code, health.json()["status"]) == (503, "failed")
+    for asked in (held.health(), held.get("/ready")):
+        assert (asked.status_code, asked.json()["status"]) == (503, "failed")
 
 
-def test_draining_finishes_what_has_begun_and_turns_the_rest_away(held: Serving) -> None:
+def test_what_has_begun_is_finished_after_nothing_more_is_taken(held: Serving) -> None:
     running = held.begin("running")
     held.engine.begun.get()
     waiting = held.begin("waiting")
     held.server.handle_exit(signal.SIGTERM, None)
-    health = held.health()
-    assert (health.status_code, health.json()["status"]) == (503, "draining")
-    turned_away = held.post("new")
-    assert_problem(turned_away, 503, "the server is ending")
-    assert turned_away.headers["connection"] == "close"
+    held.wait_until_closed()
     held.engine.allowed.set()
     assert [running.result().status_code, waiting.result().status_code] == [200, 200]
     held.thread.join()
-    with pytest.raises(httpx.ConnectError):
-        held.health()
+    assert held.drain.cut_off == 0
 
 
-def test_a_request_that_outlasts_the_drain_is_told_and_counted() -> None:
-    with Serving(drain_seconds=0) as held:
+def test_a_server_that_ends_is_not_ready_and_still_answers() -> None:
+    with (
+        Serving(drain_seconds=3600) as held,
+        httpx.Client(base_url=held.url, timeout=None) as kept_open,
+    ):
+        assert kept_open.get("/ready").status_code == 200
+        held.engine.allowed.set()
+        held.server.handle_exit(signal.SIGTERM, None)
+        not_ready = held.wait_until_not_ready()
+        assert (not_ready.status_code, not_ready.json()["status"]) == (503, "draining")
+        assert (held.health().status_code, held.health().json()["status"]) == (200, "draining")
+        assert held.post("new").status_code == 200
+        assert kept_open.post("/predict", json={"text": "old"}).headers["connection"] == "close"
+
+
+def test_connections_that_nobody_has_accepted_yet_are_answered() -> None:
+    with Serving() as held:
+        held.engine.allowed.set()
+        asked = b"GET /health HTTP/1.1\r\nhost: test\r\n\r\n"
+        clients = []
+        with held.loop_stands_still():
+            for _ in range(40):
+                clients.append(socket.create_connection(held.socket.getsockname()))
+                clients[-1].sendall(asked)
+            held.server.handle_exit(signal.SIGTERM, None)
+        answers = [read_all(client) for client in clients]
+        for client in clients:
+            client.close()
+        assert {answer.partition(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 200 OK"}
+        held.thread.join()
+
+
+def test_a_request_that_outlasts_its_time_is_told_and_counted() -> None:
+    with Serving(finish_seconds=0) as held:
         endless = held.begin("endless")
         held.engine.begun.get()
         held.server.handle_exit(signal.SIGTERM, None)
@@ -212,3 +151,11 @@ def test_an_address_that_cannot_be_had_is_named(host: str) -> None:
 def test_all_addresses_are_shown_as_one_that_can_be_opened() -> None:
     with bind("0.0.0.0", 0) as bound:
         assert url(bound) == f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def test_fewer_connections_than_the_queue_can_fill_are_refused() -> None:
+    with pytest.raises(UserError, match="--connections 65: --queue 64 needs 66 at least"):
+        possible_connections(65, queue=64)
+    with pytest.raises(UserError, match="raise the one or lower the other"):
+        possible_connections(10**9, queue=10**8)
+    assert possible_connections(8, queue=4) == 8

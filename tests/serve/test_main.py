@@ -1,5 +1,6 @@
 """The server as it is typed: a fresh process, a real checkpoint, real sockets."""
 
+import itertools
 import json
 import os
 import queue
@@ -13,15 +14,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import httpx
 import numpy
+import openapi_spec_validator
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from openapi_schema_validator import OAS31Validator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
@@ -48,10 +52,11 @@ JSON_VALUES = st.recursive(
 class ServerProcess:
     """`retort.serve.main` in a fresh process. `ready` is the line that it says when it serves."""
 
-    def __init__(self, checkpoint: Path, *options: str) -> None:
+    def __init__(self, checkpoint: Path, *options: str, files: int = 1024) -> None:
         command = [sys.executable, "-m", "retort.serve.main", "--checkpoint", str(checkpoint)]
+        limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
-            [*command, "--port", "0", *options], stderr=subprocess.PIPE, text=True
+            [*limited, "--port", "0", *options], stderr=subprocess.PIPE, text=True
         )
         self.lines: list[str] = []
         self._ready: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -179,6 +184,12 @@ def direct(loaded: Checkpoint, text: str) -> dict[str, str | float]:
     return {"label": prediction.label, "confidence": prediction.confidence}
 
 
+def described_text(client: httpx.Client) -> dict[str, str]:
+    """What the description of the interface asks of a text."""
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    return dict(schemas["PredictionRequest"]["properties"]["text"])
+
+
 def assert_problem(response: httpx.Response, status: int, words: str) -> None:
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -202,12 +213,11 @@ def begin_request(address: tuple[str, int], size: int) -> tuple[socket.socket, b
     return connection, connection.recv(65536)
 
 
-def wait_until_draining(server: ServerProcess) -> httpx.Response:
-    """Ask for the health until the signal has arrived."""
-    while True:
-        response = httpx.get(f"{server.url}/health", timeout=None)
-        if response.json()["status"] == "draining":
-            return response
+def wait_until_closed(server: ServerProcess) -> None:
+    """Connect until nobody listens any more."""
+    with suppress(ConnectionError):
+        while True:
+            socket.create_connection(server.address).close()
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -248,13 +258,14 @@ def test_any_text_is_answered_as_the_model_alone_answers(
     client: httpx.Client, loaded: Checkpoint, text: str
 ) -> None:
     response = client.post("/predict", json={"text": text})
-    if text.strip():
+    tokens = int(loaded.tokenise.encode([text]).mask.sum()) - loaded.tokenise.special
+    if tokens and re.search(described_text(client)["pattern"], text):
         assert response.json() == direct(loaded, text)
         confidence = response.json()["confidence"]
         assert float(numpy.float32(confidence)) == confidence, "a float32 came through unchanged"
         assert 1 / len(LABELS) <= confidence <= 1
     else:
-        assert_problem(response, 422, "#/text: is empty")
+        assert_problem(response, 422, "#/text: ")
 
 
 def test_answers_among_concurrent_requests_are_those_given_alone(
@@ -276,6 +287,7 @@ def test_answers_among_concurrent_requests_are_those_given_alone(
     [
         (b'{"text": ""}', 422, "#/text: is empty"),
         (b'{"text": " \\n\\u3000"}', 422, "#/text: is empty"),
+        (b'{"text": "\\u200b\\ufeff"}', 422, "#/text: is empty"),
         (b'{"text": 5}', 422, "#/text: Input should be a valid string"),
         (b'{"text": null}', 422, "#/text: Input should be a valid string"),
         (b'{"text": ["a"]}', 422, "#/text: Input should be a valid string"),
@@ -307,6 +319,40 @@ def test_no_body_makes_the_server_fail(client: httpx.Client, body: bytes | str) 
     assert response.status_code in {200, 400, 422}
 
 
+def test_many_wrong_places_are_counted_and_the_first_named(client: httpx.Client) -> None:
+    body = json.dumps({"text": "a", **{f"{'é' * 15}{number}": 1 for number in range(20)}})
+    response = client.post("/predict", content=body, headers=JSON_TYPE)
+    assert_problem(response, 422, "; and 12 more")
+    assert len(response.json()["errors"]) == 8
+    long = client.post(
+        "/predict", content=json.dumps({"text": "a", "k" * 3000: 1}), headers=JSON_TYPE
+    )
+    assert len(long.content) < 500
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"content-encoding": "gzip"}, "the content encoding is gzip; send the body as it is"),
+        ({"content-encoding": "identity, br"}, "identity, br"),
+        ({"content-type": "application/json; charset=utf-16"}, "the charset is utf-16"),
+        ({"content-type": "x" * 9000}, "send content-type: application/json"),
+    ],
+)
+def test_what_is_not_plain_json_is_refused(
+    client: httpx.Client, headers: dict[str, str], words: str
+) -> None:
+    response = client.post("/predict", content=b"{}", headers={**JSON_TYPE, **headers})
+    assert_problem(response, 415, words)
+    assert len(response.content) < 1000
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_utf_8_may_be_said(client: httpx.Client) -> None:
+    said = {"content-type": 'Application/JSON; charset="UTF-8"', "content-encoding": "identity"}
+    assert client.post("/predict", content=b'{"text": "a"}', headers=said).status_code == 200
+
+
 def test_what_is_not_called_json_is_refused(client: httpx.Client) -> None:
     assert_problem(client.post("/predict", content=b"{}"), 415, "the content type is missing")
     form = client.post("/predict", data={"text": "a"})
@@ -314,7 +360,9 @@ def test_what_is_not_called_json_is_refused(client: httpx.Client) -> None:
 
 
 def test_other_paths_and_methods_are_refused(client: httpx.Client) -> None:
-    assert_problem(client.get("/"), 404, "try POST /predict or GET /health")
+    assert_problem(client.get("/"), 404, "try POST /predict, GET /health or GET /ready")
+    assert_problem(client.post("/predict/"), 404, "POST /predict/ is not offered")
+    assert len(client.get("/" + "a" * 12_000).content) < 1000
     wrong_method = client.get("/predict")
     assert_problem(wrong_method, 405, "GET /predict is not offered")
     assert wrong_method.headers["allow"] == "POST"
@@ -322,11 +370,42 @@ def test_other_paths_and_methods_are_refused(client: httpx.Client) -> None:
 
 def test_the_interface_is_described(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
+    openapi_spec_validator.validate(described)
     responses = described["paths"]["/predict"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"200", "400", "408", "413", "415", "422", "500", "503"}
     assert set(responses["413"]["content"]) == {"application/problem+json"}
-    body = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
-    assert body["schema"]["required"] == ["text"]
+    assert set(described["paths"]) == {"/predict", "/health", "/ready"}
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=JSON_VALUES | st.fixed_dictionaries({"text": st.text(max_size=8)}))
+@example(body={"text": ""})
+@example(body={"text": "\u2003\x1c\x85\ufeff"})
+@example(body={"text": "a" * (MAX_BODY - 10)})
+def test_what_the_description_refuses_and_allows_the_server_does(
+    client: httpx.Client, loaded: Checkpoint, body: object
+) -> None:
+    described = client.get("/openapi.json").json()
+    response = client.post("/predict", content=json.dumps(body), headers=JSON_TYPE)
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError:
+        assert response.status_code in {400, 422}
+        return
+
+    def fits(value: object, schema: str) -> bool:
+        place = f"#/components/schemas/{schema}"
+        wanted = {"$ref": place, "components": described["components"]}
+        return bool(OAS31Validator(wanted).is_valid(value))
+
+    if fits(body, "PredictionRequest"):
+        assert isinstance(body, dict)
+        tokens = int(loaded.tokenise.encode([body["text"]]).mask.sum()) - loaded.tokenise.special
+        assert response.status_code == (200 if tokens else 422)
+    else:
+        assert response.status_code in {413, 422}
+    model = "PredictionResponse" if response.status_code == 200 else "ProblemDetails"
+    assert fits(response.json(), model)
 
 
 def test_the_largest_body_is_read_and_a_larger_one_refused(client: httpx.Client) -> None:
@@ -366,23 +445,90 @@ def test_an_endless_body_is_refused_while_it_is_read(server: ServerProcess) -> N
                 connection.sendall(piece)
 
 
-def test_sigterm_lets_a_request_finish_and_turns_new_ones_away(
+def test_no_request_fails_across_sigterm_for_whoever_asks_whether_it_is_ready(
     checkpoint: Path, loaded: Checkpoint
 ) -> None:
-    with ServerProcess(checkpoint) as server:
+    """Clients send without a pause, on connections kept and new, until `/ready` says no more."""
+    stop, all_begun = threading.Event(), threading.Barrier(9)
+    expected = {text: direct(loaded, text) for text in TEXTS}
+
+    def load(url: str, number: int) -> None:
+        with httpx.Client(timeout=None) as kept:
+            post = kept.post if number % 2 else httpx.post
+            for turn in itertools.count():
+                text = TEXTS[(number + turn) % len(TEXTS)]
+                answer = post(f"{url}/predict", json={"text": text}, timeout=None)
+                if (answer.status_code, answer.json()) != (200, expected[text]):
+                    all_begun.abort()
+                    raise AssertionError(answer.text)
+                if turn == 0:
+                    all_begun.wait()
+                if stop.is_set():
+                    return
+
+    with (
+        ServerProcess(checkpoint, "--drain-seconds", "30") as server,
+        ThreadPoolExecutor(8) as pool,
+        httpx.Client(base_url=server.url, timeout=None) as asking,
+    ):
+        clients = [pool.submit(load, server.url, number) for number in range(8)]
+        try:
+            all_begun.wait()
+            assert asking.get("/ready").status_code == 200
+            server.signal(signal.SIGTERM)
+            while asking.get("/ready").status_code == 200:
+                pass
+            assert asking.get("/health").json()["status"] == "draining"
+        finally:
+            stop.set()
+        for client in clients:
+            client.result()
+        server.signal(signal.SIGTERM)  # no longer than the test has to
+        assert server.wait() == (0, [])
+
+
+def test_sigterm_lets_a_request_finish_after_the_server_has_closed(
+    checkpoint: Path, loaded: Checkpoint
+) -> None:
+    with ServerProcess(checkpoint, "--drain-seconds", "0") as server:
         body = json.dumps({"text": "in flight"}).encode()
         connection, go_on = begin_request(server.address, len(body))
         with connection:
             assert go_on.startswith(b"HTTP/1.1 100 ")
             server.signal(signal.SIGTERM)
-            assert wait_until_draining(server).status_code == 503
-            new = httpx.post(f"{server.url}/predict", json={"text": "new"}, timeout=None)
-            assert_problem(new, 503, "the server is ending")
+            wait_until_closed(server)
             connection.sendall(body)
             head, _, answer = read_all(connection).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 ")
         assert json.loads(answer) == direct(loaded, "in flight")
         assert server.wait() == (0, [])
+
+
+def test_health_is_answered_when_more_connect_than_files_may_be_open(checkpoint: Path) -> None:
+    with ServerProcess(checkpoint, "--receive-seconds", "3600", files=128) as server:
+        crowd = []
+        for _ in range(150):
+            crowd.append(socket.create_connection(server.address))
+            crowd[-1].sendall(b"POST /predict HTTP/1.1\r\nhost: test\r\n")
+        assert httpx.get(f"{server.url}/health", timeout=None).status_code == 200
+        answer = httpx.post(f"{server.url}/predict", json={"text": "a"}, timeout=None)
+        assert answer.status_code == 200
+        for slow in crowd:
+            slow.close()
+        server.signal(signal.SIGINT)
+        assert server.wait() == (0, [])
+
+
+def test_the_seal_that_is_meant_is_served_and_no_other(
+    checkpoint: Path, loaded: Checkpoint
+) -> None:
+    with ServerProcess(checkpoint, "--seal", loaded.sealed.seal) as server:
+        assert loaded.sealed.seal in server.ready
+    other = "sha256:" + "0" * 64
+    code, [line] = refused(checkpoint, "--port", "0", "--seal", other)
+    assert code == 2
+    assert loaded.sealed.seal in line
+    assert other in line
 
 
 def test_ctrl_c_ends_an_idle_server_without_a_word(checkpoint: Path) -> None:
@@ -401,7 +547,7 @@ def test_a_second_ctrl_c_ends_it_at_once_and_says_what_was_lost(checkpoint: Path
         with connection:
             assert go_on.startswith(b"HTTP/1.1 100 ")
             server.signal(signal.SIGINT)
-            wait_until_draining(server)
+            wait_until_closed(server)
             server.signal(signal.SIGINT)
             assert read_all(connection).startswith(b"HTTP/1.1 503 ")
         assert server.wait() == (1, ["error: ended before 1 request was answered"])

@@ -33,7 +33,11 @@ class Tokens:
 
 
 class Tokeniser:
-    """A `tokenizer.json` of the `tokenizers` library, at one fixed length."""
+    """A `tokenizer.json` of the `tokenizers` library, at one fixed length.
+
+    Attributes:
+        special: number of special tokens that every text gets.
+    """
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class Tokeniser:
         self.special_in_text = special_in_text
         self.definition = definition
         self.max_tokens = max_tokens
+        self.special = special
 
     def reading(self, special_in_text: SpecialInText) -> "Tokeniser":
         """The same, which treats special tokens in texts in this way."""

@@ -13,7 +13,7 @@ from retort.data.store import TokenStore
 from retort.evaluate.language_metrics import LanguageMetrics, measure_language
 from retort.evaluate.metrics import Metrics, measure
 from retort.models.language_model import token_losses
-from retort.models.predict import logits_of_all
+from retort.models.predict import logits_of_each
 
 HELD_OUT = "held_out"
 _CPU = torch.device("cpu")
@@ -49,9 +49,12 @@ class HeldOutTexts:
             model: in evaluation mode.
             number: of the batch, from 0.
         """
-        batch = self._reader.texts(_numbers(number, _DOCUMENTS, self._documents))
+        numbers = _numbers(number, _DOCUMENTS, self._documents)
+        # As many forward passes in each batch: a model that is shared out needs all ranks in each.
+        passes = min(_DOCUMENTS, self._documents)
+        batch = self._reader.texts(np.pad(numbers, (0, passes - len(numbers)), mode="edge"))
         ids, mask = (torch.from_numpy(one).to(self._device) for one in (batch.ids, batch.mask))
-        return logits_of_all(model, [(ids, mask)]).cpu()
+        return logits_of_each(model, ids, mask)[: len(numbers)].cpu()
 
 
 class HeldOutBlocks:

@@ -1,12 +1,17 @@
 """From texts to logits to labels: the one way to predict, for training, verifying and serving."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from retort.core.errors import DataError
 from retort.models.checkpoint import Checkpoint
+
+
+class TextWithoutTokens(DataError):
+    """Nothing is left of the text that a label could be for."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +34,46 @@ def logits(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def logits_of_all(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """The same for one batch after the other: equal batches give equal bits.
+def logits_of_each(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    """Class scores of texts that are computed one at a time, each at its own length.
+
+    The bits of a product depend on its shape: on how many texts share it, and on how much padding.
+    Here the text alone decides the shape, so its logits are the same in any company. Not so on a
+    GPU, which one text leaves idle: there all share one pass.
 
     Args:
-        batches: ids and mask of each.
+        ids, mask: int64, [texts, tokens], padded on the right.
     Returns:
         float32, [texts, labels].
     """
-    return torch.cat([logits(model, ids, mask) for ids, mask in batches])
+    if ids.device.type == "cuda":
+        return logits(model, ids, mask)
+    lengths = mask.sum(dim=1).clamp(min=1).tolist()
+    return torch.cat(
+        [
+            logits(model, ids[row, None, :length], mask[row, None, :length])
+            for row, length in enumerate(lengths)
+        ]
+    )
 
 
 @torch.inference_mode()
 def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[Prediction]:
-    """The label of each text, in order, and how sure the model is of it."""
+    """The label of each text, in order, and how sure the model is of it.
+
+    Raises:
+        TextWithoutTokens: one of them has none, special ones not counted.
+        FloatingPointError: a logit is not finite.
+    """
     if not texts:
         return []
     tokens = checkpoint.tokenise.encode(texts)
-    probabilities = logits(checkpoint.model, tokens.ids, tokens.mask).softmax(dim=1)
+    if int(tokens.mask.sum(dim=1).min()) <= checkpoint.tokenise.special:
+        raise TextWithoutTokens("has no token that the model could read")
+    scores = logits_of_each(checkpoint.model, tokens.ids, tokens.mask)
+    if not bool(scores.isfinite().all()):
+        raise FloatingPointError("the model gave a logit that is not a finite number")
+    probabilities = scores.softmax(dim=1)
     confidences, numbers = probabilities.max(dim=1)
     return [
         Prediction(checkpoint.labels[number], confidence)

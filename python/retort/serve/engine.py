@@ -13,6 +13,10 @@ class Overloaded(EngineError):
     """As many requests wait as may wait; the same request can succeed later."""
 
 
+class NothingToRead(EngineError):
+    """The text has nothing in it that the model could read; it never will."""
+
+
 class PredictionFailed(EngineError):
     """The model raised while it computed this request; others are not touched."""
 
@@ -30,7 +34,7 @@ class Engine(Protocol):
         Cancelling the call gives up the place in the queue; what still waits is not computed.
 
         Raises:
-            Overloaded, PredictionFailed, EngineStopped.
+            Overloaded, NothingToRead, PredictionFailed, EngineStopped.
         """
         ...
 

@@ -18,13 +18,15 @@ from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
 from retort.models.predict import predict
 from retort.serve.app import ServedModel, create_app
+from retort.serve.connection import Limits
 from retort.serve.drain import Drain
-from retort.serve.server import DrainingServer, bind, listen, url
+from retort.serve.server import DrainingServer, bind, listen, possible_connections, url
 from retort.serve.worker import WorkerEngine
 
 _log = logging.getLogger("retort.serve")
 _EXAMPLE = "Shares rose after the bank cut its rates"
 _CLOSE_SECONDS = 2.0
+_LONGEST_SECONDS = 86400
 
 
 class RequestsCutOff(RetortError):
@@ -34,10 +36,15 @@ class RequestsCutOff(RetortError):
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM or Ctrl-C, then finish what has begun. Returns 0."""
     options = _parse(arguments)
+    limits = Limits(
+        possible_connections(options.connections, options.queue),
+        options.receive_seconds,
+        options.idle_seconds,
+    )
     refuse_arithmetic_variables(os.environ)
     bound = bind(options.host, options.port)
     invocation = Invocation.from_environment()
-    checkpoint = load_checkpoint(invocation.resolve(options.checkpoint))
+    checkpoint = load_checkpoint(invocation.resolve(options.checkpoint), options.seal)
     listen(bound)
 
     model = ServedModel(checkpoint.sealed.seal, checkpoint.labels)
@@ -48,7 +55,14 @@ def main(arguments: Sequence[str]) -> int:
     def say_ready() -> None:
         _log.info("ready: %s serves %s; try: %s", url(bound), model.seal, _curl(url(bound)))
 
-    server = DrainingServer(app, drain, drain_seconds=options.drain_seconds, on_ready=say_ready)
+    server = DrainingServer(
+        app,
+        drain,
+        limits,
+        drain_seconds=options.drain_seconds,
+        finish_seconds=options.finish_seconds,
+        on_ready=say_ready,
+    )
     try:
         server.run([bound])
     finally:
@@ -75,10 +89,11 @@ def _curl(address: str) -> str:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(
         prog="serve",
-        description="Serve a checkpoint: POST /predict and GET /health.",
+        description="Serve a checkpoint: POST /predict, GET /health and GET /ready.",
         allow_abbrev=False,
     )
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="a sealed checkpoint")
+    parser.add_argument("--seal", metavar="SEAL", help="the seal that it must have, sha256:…")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
         "--port",
@@ -101,13 +116,33 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="largest body of a request (%(default)s)",
     )
     parser.add_argument(
-        "--drain-seconds",
+        "--connections",
         type=positive,
-        default=25,
-        metavar="S",
-        help="how long requests may take to finish after SIGTERM or Ctrl-C (%(default)s)",
+        default=512,
+        metavar="N",
+        help="connections at once; with one more, the slowest client gives way (%(default)s)",
     )
+    for name, default, what in (
+        ("receive", 10, "how long a client may take to send a request, or to read an answer"),
+        ("idle", 5, "how long a connection stays open between requests"),
+        ("drain", 5, "how long after SIGTERM new requests are answered while /ready says 503"),
+        ("finish", 20, "how long what has begun may take after that, or after Ctrl-C"),
+    ):
+        parser.add_argument(
+            f"--{name}-seconds",
+            type=_seconds,
+            default=default,
+            metavar="S",
+            help=f"{what} (%(default)s)",
+        )
     return parser.parse_args(arguments)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 to {_LONGEST_SECONDS} seconds")
+    return seconds
 
 
 def _port(text: str) -> int:

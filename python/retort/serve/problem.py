@@ -8,6 +8,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 MEDIA_TYPE = "application/problem+json"
+CLOSE = (b"connection", b"close")
+"""The header by which the client learns that the connection ends with this answer."""
 
 
 class Fault(BaseModel):

@@ -1,5 +1,10 @@
 """Listening, saying so, and ending: uvicorn with a drain that tells those who ask."""
 
+import asyncio
+import os
+import resource
+import select
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -9,58 +14,136 @@ import uvicorn
 from fastapi import FastAPI
 
 from retort.core.errors import UserError
+from retort.serve.connection import Connection, EdgeConfig, Limits
 from retort.serve.drain import Drain
+from retort.serve.problem import CLOSE
 
 _BACKLOG = 1024
+_ACCEPTED_AT_ONCE = 4
+"""Connections for each turn of the event loop, so that it sees how many there are in time."""
+_SPARE_FILES = 24
+"""For connections that were accepted and are not ours yet, and for what libraries open."""
 _LAST_RESPONSES_SECONDS = 2
 
 
 class DrainingServer(uvicorn.Server):
-    """Ends in two steps when it gets SIGTERM or SIGINT.
+    """Ends in three steps when it gets SIGTERM.
 
-    At first it keeps listening, so that `/health` can say that it is draining and new requests
-    can be told to go elsewhere, until every request that it has begun is answered. Then it closes.
-    A second signal, or `drain_seconds`, ends the first step early.
+    For `drain_seconds` it is not ready, as `/ready` says, but answers as before: whoever sends
+    requests here has the time to learn that it should not. Then it takes every connection that had
+    been made, and no more, and answers for `finish_seconds` what it has begun. What is left is
+    told so, and cut off.
+
+    SIGINT, which somebody types, begins with the second step. Another signal ends the step that it
+    comes in.
     """
 
     def __init__(
-        self, app: FastAPI, drain: Drain, *, drain_seconds: float, on_ready: Callable[[], None]
+        self,
+        app: FastAPI,
+        drain: Drain,
+        limits: Limits,
+        *,
+        drain_seconds: float,
+        finish_seconds: float,
+        on_ready: Callable[[], None],
     ) -> None:
         # Everything that uvicorn would otherwise choose by what happens to be installed is named.
-        config = uvicorn.Config(
+        config = EdgeConfig(
             app,
-            http="h11",
+            limits,
             loop="asyncio",
             ws="none",
             lifespan="off",
             interface="asgi3",
-            backlog=_BACKLOG,
+            backlog=_ACCEPTED_AT_ONCE,
             log_config=None,
+            log_level="error",
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            headers=[("x-content-type-options", "nosniff")],
             timeout_graceful_shutdown=_LAST_RESPONSES_SECONDS,
         )
         super().__init__(config)
         self._drain = drain
         self._drain_seconds = drain_seconds
-        self._deadline = float("inf")
+        self._finish_seconds = finish_seconds
+        self._listen_until = self._finish_until = float("inf")
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)  # asyncio has made it as short as what it accepts at once
         self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._drain.begun:
+        now = time.monotonic()
+        if not self._drain.begun:
+            self._drain.begun = True
+            self._listen_until = now + (self._drain_seconds if sig == signal.SIGTERM else 0)
+        elif self._is_listening:
+            self._listen_until = now
+        else:
             self.should_exit = self.force_exit = True
-            return
-        self._drain.begun = True
-        self._deadline = time.monotonic() + self._drain_seconds
 
     async def on_tick(self, counter: int) -> bool:
-        drained = self._drain.begun and self._drain.in_flight == 0
-        return await super().on_tick(counter) or drained or time.monotonic() > self._deadline
+        if await super().on_tick(counter):
+            return True
+        if not self._drain.begun:
+            return False
+        if CLOSE not in self.config.encoded_headers:
+            self.config.encoded_headers.append(CLOSE)
+            self.server_state.default_headers.append(CLOSE)
+        if self._is_listening and time.monotonic() >= self._listen_until:
+            await self._stop_listening()
+            self._finish_until = time.monotonic() + self._finish_seconds
+        if self._is_listening:
+            return False
+        is_owed = any(
+            isinstance(one, Connection) and one.is_owed for one in self.server_state.connections
+        )
+        return not is_owed or time.monotonic() >= self._finish_until
+
+    @property
+    def _is_listening(self) -> bool:
+        return self._finish_until == float("inf")
+
+    async def _stop_listening(self) -> None:
+        """Close the listeners once every connection that the system has made was taken over."""
+        pending = select.poll()
+        for server in self.servers:
+            for listener in server.sockets:
+                pending.register(listener.fileno(), select.POLLIN)
+        # One turn of the loop accepts a connection, the next one makes it ours.
+        quiet = 0
+        for _ in range(_BACKLOG):
+            quiet = 0 if pending.poll(0) else quiet + 1
+            if quiet == 3:
+                break
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+
+
+def possible_connections(wanted: int, queue: int) -> int:
+    """How many of the wanted connections there can be, with the files that may be open.
+
+    Raises:
+        UserError: too few for the queue to fill up before the connections do.
+    """
+    least = queue + 2  # one is computed, and one more comes to be refused, or to ask for the health
+    if wanted < least:
+        raise UserError(f"--connections {wanted}: --queue {queue} needs {least} at least")
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = files - len(os.listdir("/proc/self/fd")) - _SPARE_FILES
+    if room < least:
+        raise UserError(
+            f"this process may have {files} files open (ulimit -n), which leaves {max(room, 0)} for "
+            f"connections, and --queue {queue} needs {least}; raise the one or lower the other"
+        )
+    return min(wanted, room)
 
 
 def bind(host: str, port: int) -> socket.socket:

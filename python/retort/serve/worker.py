@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from retort.models.predict import Prediction
-from retort.serve.engine import EngineStopped, Overloaded, PredictionFailed
+from retort.models.predict import Prediction, TextWithoutTokens
+from retort.serve.engine import EngineStopped, NothingToRead, Overloaded, PredictionFailed
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +93,8 @@ class WorkerEngine:
     def _compute(self, job: _Job) -> None:
         try:
             prediction = self._predict(job.text)
+        except TextWithoutTokens as error:
+            job.answer.set_exception(NothingToRead(str(error)))
         except Exception:
             _log.exception("the model failed on one request")
             job.answer.set_exception(PredictionFailed("the model failed on this text"))
