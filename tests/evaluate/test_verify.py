@@ -1,10 +1,12 @@
 """The stranger: believes a checkpoint when every byte is right, and names what is not."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,15 @@ def test_logits_that_differ_in_one_bit_are_refused(
     with pytest.raises(VerificationError, match=f"logits of 1 of {len(logits)} held-out documents"):
         main(arguments(copy, "--json"))
     assert "logits of 1 of" in json.loads(capsys.readouterr().out)["failure"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_logits_that_are_no_file_are_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "logits")
+    with pytest.raises(DataError, match="logits: cannot be read: it is not a regular file"):
+        read_logits(tmp_path / "logits")
 
 
 def test_too_low_an_accuracy_is_refused(made: Path) -> None:

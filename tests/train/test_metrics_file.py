@@ -148,3 +148,9 @@ def test_lines_that_the_run_did_not_write_are_refused(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(DataError, match=r"metrics\.jsonl: cannot be read: it is not a regular"):
         read_metrics(path, 4, digest)
+
+
+def test_a_pipe_in_its_place_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(StorageError, match=r"metrics\.jsonl: cannot be written"):
+        MetricsFile(tmp_path / "metrics.jsonl", 0)

@@ -29,7 +29,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from retort.core.cli import Arguments, Invocation, run, seal_line
-from retort.core.errors import DataError, SealError, UserError, VerificationError
+from retort.core.digest import open_regular
+from retort.core.errors import DataError, SealError, UserError, VerificationError, shown
 from retort.core.seal import Sealed
 from retort.data.store import TokenStore
 from retort.evaluate.held_out import (
@@ -228,9 +229,12 @@ def _write(path: Path, name: str, values: Tensor) -> None:
 
 def _read(path: Path, name: str, dtype: torch.dtype) -> Tensor:
     try:
-        values = safetensors.torch.load(path.read_bytes())[name]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read as {name}: {error}") from error
+        with open_regular(path) as file:
+            values = safetensors.torch.load(file.read())[name]
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    except (KeyError, SafetensorError) as error:
+        raise DataError(f"{shown(path)}: cannot be read as {name}: {shown(error)}") from error
     if values.dtype != dtype:
         raise DataError(f"{path}: {name} are {values.dtype}, not {str(dtype).split('.')[-1]}")
     return values

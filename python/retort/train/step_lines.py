@@ -1,6 +1,7 @@
 """A file of JSON lines that name their step in rising order, and that a resumed run goes on with."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,9 @@ class StepLines:
         self.lines, size = _kept(path, done)
         """Lines that were kept."""
         with storage_errors(path):
-            self._file = path.open("ab", buffering=0)
+            # Not to be kept waiting by a pipe that nobody reads.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            self._file = os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
             self._file.truncate(size)
 
     def write(self, record: dict[str, JSON]) -> None:
