@@ -262,6 +262,30 @@ def test_the_launcher_never_starts_itself(launcher: pathlib.Path, tmp_path: path
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("start", ["exec", ""])
+def test_a_script_that_starts_the_launcher_again_is_left(
+    launcher: pathlib.Path, tmp_path: pathlib.Path, start: str
+) -> None:
+    script = _program(tmp_path / "bin", "bazel", "bazel 8.5.1")
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo "bazel 8.5.1" && exit\n{start} "{launcher}" "$@"\n'
+    )
+    line = _refused(_start(launcher, f"{tmp_path}/bin:{SYSTEM}", RETORT_ENGINE="upstream"))
+    assert "no Bazel 7 or newer" in line
+
+
+def test_what_a_wrapper_would_have_started_is_started(
+    launcher: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """As Bazel's own package for Debian does it."""
+    real = _program(tmp_path / "lib", "bazel-8.5.1", "bazel 8.5.1")
+    _program(tmp_path / "bin", "bazel", "").write_text(
+        f'#!/bin/sh\n# unlike Bazelisk\nBAZEL_REAL="{real}" exec "{launcher}" "$@"\n'
+    )
+    done = _start(launcher, f"{tmp_path}/bin:{SYSTEM}", BAZEL_REAL=str(real))
+    assert (done.stdout, done.stderr) == ("bazel-8.5.1: build //...\n", "")
+
+
 def test_an_engine_that_is_none_is_refused(launcher: pathlib.Path) -> None:
     done = _start(launcher, SYSTEM, RETORT_ENGINE="newest")
     assert done.returncode == 2
