@@ -289,3 +289,13 @@ def test_the_seal_that_is_named_must_be_the_checkpoints(trained: Checkpoint) -> 
     other = "sha256:" + "5" * 64
     with pytest.raises(SealError, match=f"its seal is {seal}, and {other} is wanted"):
         load_checkpoint(path, other)
+
+
+def test_a_model_whose_answers_are_not_finite_is_not_loaded(
+    trained: Checkpoint, tmp_path: Path
+) -> None:
+    state = safetensors.torch.load(trained.sealed.read(WEIGHTS))
+    large = {name: weight.sign() * 1e37 for name, weight in state.items()}
+    copy = reseal(trained, tmp_path / "copy", {WEIGHTS: safetensors.torch.save(large)})
+    with pytest.raises(SealError, match="copy: what its model says of a text is not finite"):
+        load_checkpoint(copy)

@@ -188,8 +188,8 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
         seal: the one that it must have; see `retort.core.seal.verify`.
     Raises:
         UserError: `seal` is not a seal.
-        SealError: it is not sealed, truncated, altered, has another seal, or is not a classifier's
-            checkpoint; the file is named.
+        SealError: it is not sealed, truncated, altered, has another seal, is not a classifier's
+            checkpoint, or what its model says is not finite; the file is named.
     """
     with _opened(path, _CLASSIFIER, seal) as (sealed, facts, architecture):
         labels = tuple(str(label) for label in facts["labels"])
@@ -202,7 +202,8 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
             str(path / _TOKENIZER),
             facts.get("special_in_text", "special"),  # as all did that do not say
         )
-        return Checkpoint(sealed, model.eval(), tokenise, labels, int(facts["threads"]))
+        _check_answers(path, model.eval(), tokenise)
+        return Checkpoint(sealed, model, tokenise, labels, int(facts["threads"]))
 
 
 def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoint:
@@ -278,6 +279,15 @@ def _opened(
         raise SealError(
             f"{shown(path)}: is sealed but not a checkpoint of ours: {detail}"
         ) from error
+
+
+def _check_answers(path: Path, model: TextClassifier, tokenise: Tokeniser) -> None:
+    """Refuse a model whose weights are finite, and too large for any answer to be."""
+    tokens = tokenise.encode(["a"])
+    with torch.inference_mode():
+        finite = bool(model(tokens.ids, tokens.mask).isfinite().all())
+    if not finite:
+        raise SealError(f"{shown(path)}: what its model says of a text is not finite")
 
 
 def _fill(model: nn.Module, sealed: Sealed) -> None:
