@@ -197,7 +197,8 @@ def reading(address: str) -> Iterator[None]:
         raise DataError(f"{address}: cannot be read: {error}") from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(f"{address}: cannot be read: {' '.join(str(reason).split())}") from error
+        told = printable(" ".join(str(reason).split()))
+        raise DataError(f"{address}: cannot be read: {told}") from error
 
 
 def found(

@@ -10,6 +10,7 @@ with what stands beside it, so that every difference shows.
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,16 +27,15 @@ T = TypeVar("T")
 class CharacterTables:
     """Tells texts that both read alike from others. One for each process: it learns."""
 
-    def __init__(self, definition: bytes) -> None:
+    def __init__(self, probe: bytes) -> None:
         """
         Args:
-            definition: the content of a `tokenizer.json`, byte-level BPE.
+            probe: a `tokenizer.json` that shows where text is divided.
         Raises:
-            Exception: of gigatoken's choice, if it does not know how the definition divides text.
+            Exception: of gigatoken's choice, if it does not know how the probe divides text.
         """
         import gigatoken  # with what it needs, slow to import and large
 
-        probe = json.dumps(_probe(json.loads(definition))).encode()
         self._ours = gigatoken.Tokenizer.from_json(probe)
         self._library = Tokenizer.from_str(probe.decode())
         self._known: set[int] = set()
@@ -44,8 +44,6 @@ class CharacterTables:
 
     def agree(self, text: str) -> bool:
         """Whether both find the same words and marks in a text."""
-        if text.isascii():
-            return True
         try:
             text.encode("latin-1")  # a copy, unless it fails: ten times as fast as a search
         except UnicodeEncodeError:
@@ -74,6 +72,15 @@ class CharacterTables:
         runs = np.split(agreed, np.flatnonzero(np.diff(agreed) > 1) + 1)
         ranges = (f"{re.escape(chr(run[0]))}-{re.escape(chr(run[-1]))}" for run in runs)
         self._unknown = re.compile(f"[^{''.join(ranges)}]")
+
+
+def tables_for(definition: bytes) -> CharacterTables:
+    """The tables of what divides text in a `tokenizer.json` of byte-level BPE, with all that this
+    process has learned of them; raises as they do."""
+    return _tables(json.dumps(_probe(json.loads(definition))).encode())
+
+
+_tables = lru_cache(maxsize=4)(CharacterTables)
 
 
 def _probe(definition: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from retort.core.errors import DataError
-from retort.data.character_tables import CharacterTables, served
+from retort.data.character_tables import served, tables_for
 from retort.data.encoded import Encoded
 from retort.data.spellings import SpecialInText, Spellings
 from retort.data.wordpiece import WordPieceEncoder, supports
@@ -107,28 +107,27 @@ class GigatokenEncoder:
         self._seen = 0
         self._library = library
         self._spellings = None if spellings.policy == "special" else spellings
-        self._tables = CharacterTables(definition)
+        self._tables = tables_for(definition)
         self.dtype = library.dtype
         self.vocabulary_size = library.vocabulary_size
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The token numbers of texts, without special tokens around them."""
-        odd = [place for place, text in enumerate(texts) if self._is_odd(text)]
+        odd = set() if self._spellings is None else self._spellings.among(texts)
+        agree = self._tables.agree
+        odd.update(
+            place for place, text in enumerate(texts) if not text.isascii() and not agree(text)
+        )
         if not odd:
             return self._encode(texts)
-        left = set(odd)
-        ours = self._encode([text for place, text in enumerate(texts) if place not in left])
-        theirs = self._library.encode([texts[place] for place in odd]).split()
+        left = sorted(odd)
+        ours = self._encode([text for place, text in enumerate(texts) if place not in odd])
+        theirs = self._library.encode([texts[place] for place in left]).split()
         pieces, lengths = ours.split(), ours.lengths.tolist()
-        for place, piece in zip(odd, theirs, strict=True):
+        for place, piece in zip(left, theirs, strict=True):
             pieces.insert(place, piece)
             lengths.insert(place, len(piece))
         return Encoded(np.concatenate(pieces), np.array(lengths, np.int64))
-
-    def _is_odd(self, text: str) -> bool:
-        if self._spellings is not None and self._spellings.find(text):
-            return True
-        return not self._tables.agree(text)
 
     def _encode(self, texts: Sequence[str]) -> Encoded:
         if not texts:

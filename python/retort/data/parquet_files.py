@@ -7,7 +7,7 @@ from typing import IO, Any
 from retort.core.errors import DataError
 from retort.data.addresses import File
 from retort.data.config import FilesConfig
-from retort.data.encoding import BadRow, Decoder, Where
+from retort.data.encoding import BadRow, Decoder, Where, printable
 from retort.data.records import BUFFER, WHOLE, Record, Span, label_of, place_of
 
 _BATCH_ROWS = 256
@@ -78,7 +78,7 @@ def _whole_parquet(file: File, row: Callable[[], int]) -> Iterator[None]:
         yield
     except (pyarrow.ArrowException, OSError) as error:
         at = f"after row {row()} " if row() else ""
-        reason = " ".join(str(error).split())
+        reason = printable(" ".join(str(error).split()))
         raise DataError(f"{file.address}: {at}is not a whole Parquet file: {reason}") from error
 
 

@@ -40,6 +40,13 @@ class Spellings:
             (one, self._normalizer.normalize_str(one["content"])) for one in normalized
         )
 
+    def among(self, texts: Sequence[str]) -> set[int]:
+        """The places of texts that spell one."""
+        maybe = self._plain.among(texts)
+        if self._normalized:
+            maybe = set(range(len(texts)))
+        return {place for place in maybe if self.find(texts[place])}
+
     def find(self, text: str) -> Sequence[str]:
         """The tokens, each as often as it comes."""
         found = self._plain.find(text)
@@ -56,14 +63,24 @@ class _Alternatives:
         beginnings: dict[str, list[str]] = {}
         for spelling in self._tokens:
             beginnings.setdefault(spelling[0], []).append(spelling)
-        # Hardly any text has these, and looking for them is ten times as fast as the expression.
-        self._prefixes = tuple(map(commonprefix, beginnings.values()))
+        # Hardly any text has these. Looking for them is ten times as fast as the expression, and
+        # looking for one character three times as fast again.
+        self._prefixes = [(first, commonprefix(same)) for first, same in beginnings.items()]
 
     def __bool__(self) -> bool:
         return bool(self._tokens)
 
+    def among(self, texts: Sequence[str]) -> set[int]:
+        """The places of texts that one of them may be in."""
+        return {
+            place
+            for first, prefix in self._prefixes
+            for place, text in enumerate(texts)
+            if first in text and prefix in text
+        }
+
     def find(self, text: str) -> list[str]:
-        if not any(prefix in text for prefix in self._prefixes):
+        if not any(first in text and prefix in text for first, prefix in self._prefixes):
             return []
         return [self._tokens[one]["content"] for one in self._expression.findall(text)]
 
