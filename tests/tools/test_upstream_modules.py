@@ -12,6 +12,7 @@ from starlark.syntax import ast
 
 from third_party.airgap.upstream import checkout, module_file, syntax
 from third_party.airgap.upstream.evaluate import Recorded, World
+from third_party.requirements.pip import read_indexes
 from tools.ci import hermetic
 from tools.oci import python_files
 from tools.python.wheel_programs import wheel_program
@@ -165,6 +166,21 @@ def test_hubs_and_locks_are_the_same_in_both_engines(
     assert default["default_hub"] == "cpu"
     flag = root / "third_party/airgap/rules_python/python/config_settings/BUILD.bazel"
     assert _string_flag_values(syntax.read(flag), "venv") == {"cpu", "cuda"} <= set(newer.values())
+
+
+def test_torchs_index_is_the_one_that_its_lock_names(
+    root: Path, module: module_file.ModuleFile
+) -> None:
+    for parse in module.tagged("pip", "parse"):
+        _, package, name = parse["requirements_lock"].replace(":", "/").partition("third_party/")
+        indexes = read_indexes((root / package / name).read_text())
+        asked = [
+            f"--extra-index-url=${{{index.variable}:-{index.address}}}"
+            for index in indexes.values()
+        ]
+        assert [one for one in parse["extra_pip_args"] if "index" in one] == asked
+        assert parse["simpleapi_skip"] == list(indexes)
+        assert {index.variable for index in indexes.values()} <= set(parse["envsubst"])
 
 
 def _workspace_locks(workspace: syntax.Source) -> dict[str, str]:
