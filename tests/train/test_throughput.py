@@ -1,5 +1,7 @@
 """Model FLOPs against counted operations; peaks; memory."""
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from retort.train.memory_use import memory_use
-from retort.train.peak import Peak, data_sheet_flops, peak_of
+from retort.train.peak import Peak, data_sheet_flops, least_seconds, peak_of
 from retort.train.throughput import Meter, ModelCost
 
 CPU = torch.device("cpu")
@@ -116,6 +118,22 @@ def test_the_peak_of_a_cpu_is_measured_and_says_so_and_draws_no_random_numbers()
     assert peak.flops > 1e8
     assert peak.source.startswith("a measured matmul peak: ")
     assert f"float32 on {torch.get_num_threads()} threads" in peak.source
+
+
+def test_what_a_try_waited_for_a_core_is_not_counted() -> None:
+    def wait() -> None:
+        time.sleep(0.02)  # as long as another process has the core
+
+    assert least_seconds(wait, cores=1) < 0.02 <= least_seconds(wait, cores=None)
+
+
+def test_work_is_shared_out_among_its_cores() -> None:
+    matrix = torch.ones(400, 400)
+
+    def work() -> None:
+        torch.matmul(matrix, matrix)
+
+    assert 0 < least_seconds(work, cores=1000) < least_seconds(work, cores=1)
 
 
 def test_memory_counts_what_is_held_and_remembers_the_most() -> None:

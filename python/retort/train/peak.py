@@ -1,6 +1,8 @@
 """The most floating-point operations a second that a device can do: by data sheet, or measured."""
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -51,8 +53,8 @@ class Peak:
 def peak_of(device: torch.device, precision: Precision) -> Peak:
     """The peak of a GPU by its data sheet; of a CPU, or a GPU that we know none of, as measured.
 
-    On a CPU it is that of this process with its number of threads; other work on the machine
-    lowers it. Takes about 0.4 s where it measures, and draws no random numbers.
+    On a CPU it is that of this process with its number of threads, on cores of their own: other
+    work on the machine hardly lowers it. Takes about 0.4 s where it measures, and draws no random numbers.
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -81,16 +83,30 @@ def _measured(device: torch.device, precision: Precision) -> float:
     left = torch.linspace(-1.0, 1.0, size * size, device=device).view(size, size).to(dtype)
     right = left.T.contiguous()
     product = left @ right  # the first one also loads the kernel
-    fastest, end = float("inf"), time.perf_counter() + _MEASURING_SECONDS
-    while time.perf_counter() < end:
-        _wait(device)
-        start = time.perf_counter()
+
+    def multiply() -> None:
         torch.matmul(left, right, out=product)
-        _wait(device)
-        fastest = min(fastest, time.perf_counter() - start)
-    return 2 * size**3 / fastest
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    multiply()
+    cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    return 2 * size**3 / least_seconds(multiply, cores if device.type == "cpu" else None)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def least_seconds(work: Callable[[], None], cores: int | None) -> float:
+    """The least time that some work takes, of as many tries as fit into 0.3 s.
+
+    On a busy machine every try may have had to wait for a core. What the cores spent on it is the
+    same there, and shared out among them it is the time of a machine that does nothing else.
+
+    Args:
+        cores: that do the work, all of it in this process; None where it is not done by cores.
+    """
+    least, end = float("inf"), time.perf_counter() + _MEASURING_SECONDS
+    while least == float("inf") or time.perf_counter() < end:
+        wall, spent = time.perf_counter(), time.process_time()
+        work()
+        spent, wall = time.process_time() - spent, time.perf_counter() - wall
+        least = min(least, wall if cores is None or spent <= 0 else min(wall, spent / cores))
+    return least
