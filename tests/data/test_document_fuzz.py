@@ -25,7 +25,7 @@ from retort.data.encoders import encoder_for
 from retort.data.sources import decoder_of, stream_documents
 from tests.tiny_store import bbc_news, bert_tokenizer, byte_level_tokenizer
 
-CASES = 500
+CASES = 250
 SOURCES = ("jsonl", "csv", "text", "parquet")
 POLICIES = st.fixed_dictionaries(
     {
