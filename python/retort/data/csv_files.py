@@ -8,7 +8,7 @@ from typing import IO
 from retort.core.errors import DataError
 from retort.data.addresses import File
 from retort.data.config import FilesConfig
-from retort.data.encoding import BadRow, Decoder, Where, refuse_binary
+from retort.data.encoding import BadRow, Decoder, Where, printable, refuse_binary
 from retort.data.records import LARGEST, WHOLE, Record, Span, label_of, lines_of, place_of
 
 
@@ -80,7 +80,9 @@ def _csv_rows(stream: IO[bytes], file: File, delimiter: str, decoder: Decoder) -
             fields = next(rows, None)
         except csv.Error as error:
             where = Where(file.address, file.name, number, start)
-            bad = BadRow(f"{where}, at offset {start}, is not CSV: {error}", "not CSV")
+            bad = BadRow(
+                f"{where}, at offset {start}, is not CSV: {printable(str(error))}", "not CSV"
+            )
             if number == 0:
                 raise bad from error
             decoder.drop(bad, where)
