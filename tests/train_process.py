@@ -34,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--do", choices=sorted(_DEEDS))
     parser.add_argument("--arrival", type=float, default=60.0)
     parser.add_argument("--collective", type=float, default=60.0)
+    parser.add_argument("--alone", type=float, help="seconds that rank 0 takes before all begin")
+    parser.add_argument("--stops", action="store_true", help="rank 0 stands still then")
     parser.add_argument("--saving", type=float, default=0.0)
     parser.add_argument("--traces", type=Path)
     options = parser.parse_args(arguments)
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     ):
         trace(options.traces, world, f"joined {world.size}")
         print(f"rank {world.rank} is here", file=sys.stderr, flush=True)
+        if options.alone is not None:
+            world.alone(lambda: _alone(options.alone, options.stops))
         step, more = 0, True
         while more:
             step += 1
@@ -90,6 +94,12 @@ def free_port() -> int:
     """A port of this machine where nobody listens now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def _alone(seconds: float, stops: bool) -> None:
+    if stops:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(seconds)
 
 
 def _save_and_leave(stop: StopRequest, world: World, traces: Path | None, seconds: float) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from retort.core.errors import ConfigError
 from retort.models.determinism import fix_arithmetic
 from retort.train.recipe import TrainingRecipe
 from retort.train.task import Task
@@ -98,3 +99,10 @@ def test_the_tokens_of_a_step_are_those_that_are_not_padding(root: Path) -> None
     for step in range(3):
         batches: list[Any] = [task.micro_batch(step, shard) for shard in range(4)]
         assert task.seen(step) == sum(int(batch.mask.sum()) for batch in batches)
+
+
+def test_a_batch_larger_than_an_epoch_is_refused(root: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"train\.batch: 1000000000 is more than the \d+ documents"
+    ):
+        open_classification(root, 1, batch=1_000_000_000)

@@ -28,14 +28,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def open_language(store: Path, context: int = CONTEXT) -> Task:
+def open_language(store: Path, context: int = CONTEXT, batch: int = BATCH, **shape: int) -> Task:
     model = {"family": "gpt2", "hidden": 16, "layers": 1, "heads": 2, "context": context}
+    model |= shape
     recipe = TrainingRecipe.model_validate(
         {
             "data": {"source": "token_store", "store": str(store), "max_tokens": CONTEXT},
             "model": {"language_model": model},
             "optimizer": {"lr": 1e-2},
-            "train": {"steps": 12, "batch": BATCH, "shards": SHARDS, "threads": 1},
+            "train": {"steps": 12, "batch": batch, "shards": SHARDS, "threads": 1},
         },
         context={"start": store.parent},
     )
@@ -82,3 +83,12 @@ def test_what_is_behind_the_last_target_counts_for_nothing(store: Path) -> None:
 def test_blocks_of_another_length_than_the_context_are_refused(store: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.max_tokens: .* its context, which is 25, not 24"):
         open_language(store, CONTEXT + 1)
+
+
+def test_what_cannot_fit_is_refused_before_it_is_begun(store: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.batch: 6000000 is more than the \d+ blocks"):
+        open_language(store, batch=6_000_000)
+    with pytest.raises(
+        ConfigError, match=r"model\.language_model: [\d,]+ weights .* GiB of memory"
+    ):
+        open_language(store, hidden=65_536, layers=1024)

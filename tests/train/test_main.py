@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -196,6 +197,17 @@ def test_a_run_under_its_accuracy_fails_and_is_kept_for_a_look(
         (["--config", "smok", "--out", "x"], "did you mean smoke?"),
         (["--config", "./missing.yaml", "--out", "x"], "missing.yaml: does not exist"),
         (["--config", "smoke", "--out", "x", "--set", "a.b=1"], "unknown key a"),
+        (["--config", "~nosuchuser/x.yaml", "--out", "x"], "there is no such user"),
+        (["--config", "smoke", "--out", "~nosuchuser/x"], "there is no such user"),
+        (["--config", "smoke", "--out", "a" * 300], "is too long for a name: 300 bytes"),
+        (["--config", "smoke", "--out", "a/" * 3000], "is too long for a path"),
+        (["--config", "smoke", "--out", os.fsdecode(b"lat\xff")], "is not UTF-8"),
+        (["--config", "smoke", "--out", "a\nb"], "holds a line break"),
+        (["--config", "smoke", "--out", "/dev/null/x"], "/dev/null/x: cannot be written"),
+        (
+            ["--config", "smoke", "--out", "x", "--nproc", "1" + "0" * 12],
+            "--nproc: 1000000000000 is",
+        ),
     ],
 )
 def test_a_wrong_command_is_refused(
@@ -254,6 +266,27 @@ def test_a_hub_that_is_away_is_an_error_and_no_other_data(tmp_path: Path) -> Non
     assert last.startswith("error: model distilbert/distilbert-base-uncased is not in the local")
     assert "choose a recipe that needs no hub, such as bbc_minilm" in last
     assert not (tmp_path / "run" / "tokens").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_while_the_libraries_are_loaded_is_one_line(
+    recipe: Path, tmp_path: Path, processes: int
+) -> None:
+    arguments = typed(recipe, tmp_path / "run", "--nproc", str(processes))
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "retort.train.main", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "| " in line and line.split("|")[-1].strip().startswith("torch."):
+            break
+    process.send_signal(signal.SIGINT)
+    said = [line for line in process.stderr if not line.startswith("import time:")]
+    process.stderr.close()
+    assert process.wait() == 130
+    assert said == ["interrupted: nothing half-written is left\n"]
 
 
 def test_the_list_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from retort.core.errors import UserError
-from retort.train.world import PeerLost, World, joined
+from retort.train.launch import Launch
+from retort.train.world import PeerLost, World, is_worker, joined
 from tests.train_process import free_port
 
 _PLACE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
@@ -160,3 +162,83 @@ def test_a_bug_between_collectives_is_not_taken_for_a_lost_rank() -> None:
         torch.zeros(2).view(3)
     with pytest.raises(PeerLost, match="in step 1"), world.together("in step 1"):
         raise RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
+
+
+_POD = {**_PLACE, "RANK": "1", "WORLD_SIZE": "2"}
+_TWO_MACHINES = Launch(nnodes="2", rdzv_endpoint="node-0:29400")
+_TORCHRUN = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "run"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "plan", "worker"),
+    [
+        ({}, Launch(), False),
+        ({}, Launch(nproc=2), False),
+        (_POD, Launch(), True),
+        ({**_POD, **_TORCHRUN}, Launch(), True),
+        ({**_POD, **_TORCHRUN, "PET_NPROC_PER_NODE": "2", "PET_NNODES": "2"}, Launch(), True),
+        # Master and Worker of an operator: flags win.
+        (_POD, _TWO_MACHINES, False),
+        (
+            {**_POD, "WORLD_SIZE": "4", "PET_NPROC_PER_NODE": "2"},
+            Launch(nproc=2, nnodes="2", rdzv_endpoint="node-0:29400"),
+            False,
+        ),
+        ({**_POD, "RANK": "0"}, Launch(nproc=2), False),
+        ({"PET_NNODES": "2:2", "PET_NPROC_PER_NODE": "auto"}, _TWO_MACHINES, False),
+        ({"PET_NNODES": "1:1", "PET_NPROC_PER_NODE": "auto"}, Launch(), False),
+    ],
+)
+def test_flags_start_processes_and_variables_tell_that_they_are_started(
+    environment: dict[str, str], plan: Launch, worker: bool
+) -> None:
+    assert is_worker(environment, plan) == worker
+
+
+@pytest.mark.parametrize(
+    ("environment", "plan", "message"),
+    [
+        ({**_POD, **_TORCHRUN}, Launch(nproc=2), "this process has been started as one of several"),
+        (
+            _POD,
+            Launch(nproc=2),
+            "RANK 1 and WORLD_SIZE 2 tell of another run than the flags, which",
+        ),
+        ({**_POD, "RANK": "0", "WORLD_SIZE": "4"}, Launch(nproc=2), "WORLD_SIZE 4 tell of another"),
+        ({**_POD, "WORLD_SIZE": "3"}, _TWO_MACHINES, "for 2 machines with 1 processes each"),
+        ({**_POD, "RANK": "x"}, _TWO_MACHINES, "environment variable RANK: 'x' is not a whole"),
+        # Nobody would start the others.
+        (
+            {**_POD, "WORLD_SIZE": "4", "PET_NPROC_PER_NODE": "2"},
+            Launch(),
+            "PET_NPROC_PER_NODE asks for 2 processes on each machine, which nobody starts",
+        ),
+        ({"PET_NNODES": "2"}, Launch(), "PET_NNODES asks for 2 machines, which nobody starts"),
+        ({"PET_NNODES": "1:4"}, Launch(), "PET_NNODES asks for 4 machines"),
+    ],
+)
+def test_flags_and_variables_that_contradict_each_other_are_told(
+    environment: dict[str, str], plan: Launch, message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        is_worker(environment, plan)
+
+
+def test_what_the_first_rank_does_alone_may_take_longer_than_a_collective() -> None:
+    port = free_port()
+    times = ("--collective", "2", "--alone", "5")
+    processes = [start(rank, 2, port, *times) for rank in (0, 1)]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+
+
+def test_a_first_rank_that_stands_still_alone_is_noticed() -> None:
+    port = free_port()
+    times = ("--collective", "2", "--alone", "5")
+    first, other = (start(rank, 2, port, *times, "--stops") for rank in (0, 1))
+    _, errors = other.communicate()
+    assert other.returncode == PeerLost.exit_code
+    assert "error: lost rank 0: it has given no sign of life for 2 s" in errors
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
