@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from retort.core.cli import Terminated
 from retort.core.seal import verify
+from retort.core.signals import Terminated
 from retort.train.main import main
 from retort.train.progress_record import ProgressRecord
 from retort.train.resuming import checkpoint_path
