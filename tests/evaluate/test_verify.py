@@ -161,7 +161,9 @@ def test_logits_that_are_no_file_are_refused_at_once(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / "logits")
-    with pytest.raises(DataError, match="logits: cannot be read: it is not a regular file"):
+    with pytest.raises(
+        DataError, match="logits: cannot be read as logits: it is not a regular file"
+    ):
         read_logits(tmp_path / "logits")
 
 

@@ -232,7 +232,7 @@ def _read(path: Path, name: str, dtype: torch.dtype) -> Tensor:
         with open_regular(path) as file:
             values = safetensors.torch.load(file.read())[name]
     except OSError as error:
-        raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{shown(path)}: cannot be read as {name}: {error.strerror}") from error
     except (KeyError, SafetensorError) as error:
         raise DataError(f"{shown(path)}: cannot be read as {name}: {shown(error)}") from error
     if values.dtype != dtype:
