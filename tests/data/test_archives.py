@@ -6,6 +6,7 @@ import io
 import lzma
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,44 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.parametrize("ending", PACKED)
+def test_a_damaged_stream_behind_another_is_not_the_end(tmp_path: Path, ending: str) -> None:
+    first, second = (PACKED[ending](b"%d\n" % number * 9000) for number in range(2))
+    file = tmp_path / f"x.{ending}"
+    file.write_bytes(first + second)
+    assert texts("text", file) == ["0"] * 9000 + ["1"] * 9000
+    file.write_bytes(first + b"XX" + second[2:])
+    with pytest.raises(DataError, match=rf"x\.{ending}: cannot be read: "):
+        texts("text", file)
+    file.write_bytes(first + second[:-5])
+    with pytest.raises(DataError, match=rf"x\.{ending}: cannot be read: "):
+        texts("text", file)
+    if ending != "zst":
+        file.write_bytes(first + bytes(1 << 17) + second + bytes(512))
+        assert len(texts("text", file)) == 18000
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
+def test_a_packed_table_is_entered_anywhere(tmp_path: Path, ending: str) -> None:
+    table = io.BytesIO()
+    given = [f"text {number * number}" for number in range(3000)]
+    parquet.write_table(pyarrow.table({"text": given}), table, row_group_size=500)
+    content = table.getvalue()
+    file = tmp_path / f"x.parquet.{ending}"
+    file.write_bytes(PACKED[ending](content[:9000]) + PACKED[ending](content[9000:]))
+    assert texts("parquet", file) == given
+
+
+def test_archives_one_behind_the_other_are_refused(tmp_path: Path) -> None:
+    first, second = (write_zip(tmp_path / name, {name: b"text"}) for name in ("a", "b"))
+    file = tmp_path / "both.zip"
+    for empty in (False, True):
+        end = write_zip(tmp_path / "none", {}) if empty else second
+        file.write_bytes(first.read_bytes() + end.read_bytes())
+        with pytest.raises(DataError, match=r"both\.zip: its list of members leaves out"):
+            texts("text", file)
+
+
 def test_zstd_is_read_in_one_frame_or_several(tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl.zst"
     file.write_bytes(zstd(b'{"text": "one"}\n') + zstd(b'{"text": "two"}\n'))
@@ -177,6 +216,8 @@ FOREIGN = {
     "compress (.Z)": b"\x1f\x9d\x90h\xca",
     "tar": b"a.txt".ljust(257, b"\0") + b"ustar\0" + b"00",
     "lzip": b"LZIP\1\x0c",
+    "zlib": zlib.compress(b"text text text"),
+    "lha": b"\x21\x7a-lh5-text",
     "zstd": zstd(b"text"),
     "gzip": gzip.compress(b"text"),
     "bzip2": bz2.compress(b"text"),

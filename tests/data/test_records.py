@@ -195,6 +195,29 @@ def test_parquet_without_text_is_refused_by_row(tmp_path: Path) -> None:
         read("parquet", tmp_path / "number")
 
 
+def test_parquet_is_refused_in_one_line_for_any_label_and_name(tmp_path: Path) -> None:
+    words = pyarrow.array([b"\xff\xfe", b"sport"])
+    no_words = pyarrow.StringArray.from_buffers(2, words.buffers()[1], words.buffers()[2])
+    late = pyarrow.array([2**31 - 1, 1], pyarrow.int32()).cast(pyarrow.date32())
+    for labels, message in (
+        (no_words, "row 1: the label is not UTF-8"),
+        (no_words.dictionary_encode(), "row 1: the label is not UTF-8"),
+        (late, "column 'label' is of type date32"),
+        (pyarrow.array([{"a\n": 1}] * 2), "column 'label' is of type struct<a"),
+        (pyarrow.array([0.5, 1.0]), "row 1: the label is 0.5"),
+    ):
+        parquet.write_table(pyarrow.table({"text": ["x", "y"], "label": labels}), tmp_path / "file")
+        with pytest.raises(DataError, match=f"file: {message}") as caught:
+            read("parquet", tmp_path / "file", label="label")
+        assert "\n" not in str(caught.value)
+    table = pyarrow.table({"text": ["x"], "other": ["y"]})
+    parquet.write_table(table, tmp_path / "file", store_schema=False)
+    content = (tmp_path / "file").read_bytes()
+    (tmp_path / "file").write_bytes(content.replace(b"other", b"\xff\xfeher"))
+    with pytest.raises(DataError, match="file: is not a whole Parquet file"):
+        read("parquet", tmp_path / "file")
+
+
 def test_a_label_that_is_not_in_the_list_is_named_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text,label\nx,sport\ny,tech\nz,tehc\n")
     arguments = ("csv", tmp_path / "file")

@@ -7,7 +7,9 @@ a file whose name does not say it is refused by name: taken for text, it would b
 import bz2
 import codecs
 import gzip
+import io
 import lzma
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import IO, Any
@@ -50,6 +52,10 @@ _MAGIC: tuple[tuple[str, int, bytes], ...] = (
     ("lzip", 0, b"LZIP\1"),
     ("lzop", 0, b"\x89LZO\0"),
     ("lrzip", 0, b"LRZI"),
+    ("rzip", 0, b"RZIP"),
+    ("bzip3", 0, b"BZ3v1"),
+    ("lha", 2, b"-lh"),
+    ("arj", 0, b"\x60\xea"),
     ("xar", 0, b"xar!\0"),
     ("cab", 0, b"MSCF\0\0\0\0"),
     ("ar", 0, b"!<arch>\n"),
@@ -60,6 +66,9 @@ _MAGIC: tuple[tuple[str, int, bytes], ...] = (
 _SKIPPED = range(0x184D2A50, 0x184D2A60)
 """What frames that zstd and lz4 both skip begin with."""
 _ENCRYPTED = 1
+_SPLIT_MARK = 4
+"""Bytes before the first member of an archive that might have been split."""
+_BLOCK = 1 << 16
 _ZIP_METHODS = (ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA)
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 _WITHOUT_MAGIC = {"br": "brotli", "sz": "snappy", "snappy": "snappy"}
@@ -94,8 +103,8 @@ def refuse_packed(address: str, path: str, head: bytes, *, inside: str | None = 
         DataError: names what it is.
     """
     found = _by_content(head)
-    if found is None and not inside and not _is_text(head):
-        found = _WITHOUT_MAGIC.get(_ending(path))
+    if found is None and not _is_text(head):
+        found = "zlib" if _is_zlib(head) else None if inside else _WITHOUT_MAGIC.get(_ending(path))
     if found is None:
         return
     if inside:
@@ -124,9 +133,15 @@ def members(
         left_out: counts what macOS puts beside files.
     Raises:
         DataError: two members have one name, one is encrypted or compressed in a way that is not
-            read, or they hold more than an archive of this size can.
+            read, they hold more than an archive of this size can, or there are others before them.
     """
     found: dict[str, ZipInfo] = {}
+    before = min((one.header_offset for one in archive.infolist()), default=archive.start_dir)
+    if before > _SPLIT_MARK:
+        raise DataError(
+            f"{address}: its list of members leaves out what the first {before:,} bytes hold, as in "
+            "archives one behind the other; unpack it"
+        )
     for one in archive.infolist():
         where = f"{address}/{printable(one.filename)}"
         if one.is_dir():
@@ -159,6 +174,57 @@ def decompress(stream: IO[bytes], kind: str) -> Any:
     return _OPEN[kind](stream)
 
 
+class _Streams(io.RawIOBase):
+    """Compressed streams one behind the other. The library's own files take a damaged one, and all
+    that comes behind it, for the end."""
+
+    def __init__(self, file: IO[bytes], new: Callable[[], Any]) -> None:
+        super().__init__()
+        self._file = file
+        self._new = new
+        self._one = new()
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            while self.read(_BLOCK):
+                pass
+        target = offset if whence == io.SEEK_SET else self._at + offset
+        if target < self._at:
+            self._file.seek(0)
+            self._one, self._at = self._new(), 0
+        while self._at < target and self.read(min(_BLOCK, target - self._at)):
+            pass
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            block = b""
+            if self._one.eof:
+                block = self._one.unused_data.lstrip(b"\0")  # zeros may fill up a stream
+                while not block and (more := self._file.read(_BLOCK)):
+                    block = more.lstrip(b"\0")
+                if not block:
+                    return 0
+                self._one = self._new()
+            elif self._one.needs_input and not (block := self._file.read(_BLOCK)):
+                raise EOFError("the file ends before what is compressed does")
+            data = self._one.decompress(block, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
 def _zstd(stream: IO[bytes]) -> Any:
     import pyarrow  # type: ignore[import-untyped]  # large, and few sources need it
 
@@ -167,9 +233,9 @@ def _zstd(stream: IO[bytes]) -> Any:
 
 _OPEN: dict[str, Callable[[IO[bytes]], Any]] = {
     "gzip": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
-    "lzma": lzma.LZMAFile,
+    "bzip2": lambda stream: _Streams(stream, bz2.BZ2Decompressor),
+    "xz": lambda stream: _Streams(stream, lzma.LZMADecompressor),
+    "lzma": lambda stream: _Streams(stream, lzma.LZMADecompressor),
     "zstd": _zstd,
 }
 
@@ -185,6 +251,17 @@ def _by_content(head: bytes) -> str | None:
         ):
             return name
     return "zstd or lz4" if int.from_bytes(head[:4], "little") in _SKIPPED else None
+
+
+def _is_zlib(head: bytes) -> bool:
+    """Whether first bytes unpack as those of zlib, which has no magic of its own but two bytes that
+    31 divides."""
+    if head[:1] != b"\x78":
+        return False
+    try:
+        return bool(zlib.decompressobj().decompress(head, 1))
+    except zlib.error:
+        return False
 
 
 def _is_text(head: bytes) -> bool:

@@ -23,13 +23,15 @@ def read_parquet(file: File, config: FilesConfig, decoder: Decoder, span: Span) 
         for name in columns:
             place_of(table.schema_arrow.names, name, file)
         _check_type(table.schema_arrow.field(config.text).type, config.text, file)
+        if config.label is not None:
+            _check_type(table.schema_arrow.field(config.label).type, config.label, file, label=True)
         for group in range(span.start, span.end or table.num_row_groups):
             for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
                 texts = _as_bytes(batch.column(config.text))
                 labels = (
                     [None] * len(texts)
                     if config.label is None
-                    else batch.column(config.label).to_pylist()
+                    else _labels(batch.column(config.label))
                 )
                 for data, label in zip(texts, labels, strict=True):
                     row += 1
@@ -76,16 +78,28 @@ def _whole_parquet(file: File, row: Callable[[], int]) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         at = f"after row {row()} " if row() else ""
         reason = printable(" ".join(str(error).split()))
         raise DataError(f"{file.address}: {at}is not a whole Parquet file: {reason}") from error
 
 
-def _check_type(kind: Any, name: str, file: File) -> None:
+def _check_type(kind: Any, name: str, file: File, *, label: bool = False) -> None:
     import pyarrow.types as kinds  # type: ignore[import-untyped]
 
     value = kind.value_type if kinds.is_dictionary(kind) else kind
+    # Rows of the others are bad one by one; some values of a date are none of Python's at all.
+    plain = (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_null)
+    if not _is_text(value) and not (label and any(is_plain(value) for is_plain in plain)):
+        wanted = "neither words nor whole numbers" if label else "not text"
+        raise DataError(
+            f"{file.address}: column {name!r} is of type {printable(str(kind))}, which is {wanted}"
+        )
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
     texts = (
         kinds.is_string,
         kinds.is_large_string,
@@ -94,8 +108,15 @@ def _check_type(kind: Any, name: str, file: File) -> None:
         kinds.is_large_binary,
         kinds.is_binary_view,
     )
-    if not any(is_text(value) for is_text in texts):
-        raise DataError(f"{file.address}: column {name!r} is of type {kind}, which is not text")
+    return any(is_text(kind) for is_text in texts)
+
+
+def _labels(column: Any) -> list[Any]:
+    """Words as bytes, which may be no UTF-8, and whole numbers."""
+    import pyarrow.types as kinds
+
+    kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
+    return _as_bytes(column) if _is_text(kind) else column.to_pylist()
 
 
 def _as_bytes(column: Any) -> list[bytes | None]:
