@@ -298,14 +298,33 @@ def _signs_of_life(store: Store, key: str, patience_s: float) -> Iterator[None]:
 
 
 def _watch(store: Store, key: str, patience_s: float) -> None:
-    signs, since = -1, time.monotonic()
-    while not store.check([f"{key}/done"]):
-        count = store.add(f"{key}/signs", 0)
-        if count != signs:
-            signs, since = count, time.monotonic()
-        elif time.monotonic() - since > patience_s:
+    """Wait for the end of `_signs_of_life`.
+
+    The store is asked by another thread: where the process that hosts it stands still, or its
+    network is cut, an answer may never come.
+    """
+    done = threading.Event()
+    seen = [time.monotonic()]
+    lost: list[RuntimeError] = []
+
+    def look() -> None:
+        signs = 0
+        try:
+            while not store.check([f"{key}/done"]):
+                count = store.add(f"{key}/signs", 0)
+                if count != signs:
+                    signs, seen[0] = count, time.monotonic()
+                time.sleep(_POLL_S)
+        except RuntimeError as error:  # handed to the thread that waits
+            lost.append(error)
+        done.set()
+
+    threading.Thread(target=look, daemon=True).start()
+    while not done.wait(_POLL_S):
+        if time.monotonic() - seen[0] > patience_s:
             raise PeerLost(f"lost rank 0: it has given no sign of life for {patience_s:g} s")
-        time.sleep(_POLL_S)
+    if lost:
+        raise lost[0]
 
 
 def _end(code: int) -> None:
