@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 from retort.core.errors import DataError
 from retort.data.config import CorpusConfig
 from retort.data.corpus import Corpus
 from retort.data.data_report import render
 from retort.data.documents import Document
-from retort.data.encoders import load_tokenizer
+from retort.data.encoders import encoder_for, load_tokenizer
 from retort.data.spellings import PADDING, SpecialInText, Spellings
 from retort.data.store import TokenStore, special_tokens
 from retort.data.store_writer import Written, write_store
@@ -101,6 +108,41 @@ def test_the_server_reads_texts_as_the_store_does(tmp_path: Path, policy: Specia
             served = tokenise.encode([texts[part.digest(number)]])
             count = int(served.mask.sum())
             assert served.ids[0, 1 : count - 1].tolist() == part.document(number).tolist()
+
+
+NAMES = ["<pad>", "<s>", "</s>", "<unk>"]
+LETTERS = ["a", "b", "s", "\u2581", "<", ">", "/", "##s", "##>", "##/"]
+WORD_NUMBERS = {word: number for number, word in enumerate(NAMES + LETTERS)}
+WORD_MODELS = {
+    "Unigram": models.Unigram([(word, -float(word in LETTERS)) for word in WORD_NUMBERS], 3),
+    "WordPiece": models.WordPiece(WORD_NUMBERS, unk_token="<unk>"),
+    "WordLevel": models.WordLevel(WORD_NUMBERS, unk_token="<unk>"),
+}
+
+
+@pytest.mark.parametrize("kind", WORD_MODELS)
+def test_a_special_token_that_is_a_word_of_the_model_is_its_characters(kind: str) -> None:
+    tokenizer = Tokenizer(WORD_MODELS[kind])
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens([*NAMES, "<last>"])
+    tokenizer.add_tokens(["ours"])
+    tokenizer.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
+    definition = tokenizer.to_str().encode()
+    plain = ["a b s", "ours", "q", "ass", ""]
+    spelled = ["a </s> b", "<s>", "b <unk> <pad>", "\uff1c/s\uff1e", "a</s>b"]
+    encoder = encoder_for(definition)
+    encoded = encoder.encode(plain + spelled).split()
+    for text, ids in zip(plain, encoded, strict=False):
+        assert ids.tolist() == tokenizer.encode(text, add_special_tokens=False).ids
+    for ids in encoded[len(plain) :]:
+        assert len(ids) and set(ids.tolist()).isdisjoint({0, 1, 2})
+    served = Tokeniser(definition, 16)
+    for text, ids in zip(plain + spelled, encoded, strict=True):
+        row = served.encode([text])
+        assert row.ids[0, : int(row.mask.sum())].tolist() == [1, *ids.tolist(), 2]
+    assert served.vocabulary_size == encoder.vocabulary_size == len(WORD_NUMBERS) + 2
+    assert encoder_for(definition, special_in_text="special").encode(["<s>"]).ids.tolist() == [1]
 
 
 TOKENIZERS = [

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from retort.core.errors import DataError
 from retort.data.character_tables import served, tables_for
 from retort.data.encoded import Encoded
-from retort.data.spellings import SpecialInText, Spellings
+from retort.data.spellings import SpecialInText, Spellings, as_characters
 from retort.data.wordpiece import WordPieceEncoder, supports
 
 _BATCH = 256
@@ -164,12 +164,15 @@ class EncoderRecipe:
 
     def make(self) -> Encoder:
         """The encoder, for one process."""
-        tokenizer = load_tokenizer(self.definition, special_in_text=self.special_in_text)
+        definition = self.definition
+        if self.special_in_text != "special":
+            definition = as_characters(definition)
+        tokenizer = load_tokenizer(definition, special_in_text=self.special_in_text)
         if self.kind == "gigatoken":
             library = LibraryEncoder(tokenizer, self.dtype, self.vocabulary_size)
             return GigatokenEncoder(self.definition, library, self.spellings())
         if self.kind == "wordpiece":
-            content = json.loads(self.definition)
+            content = json.loads(definition)
             return WordPieceEncoder(tokenizer, content, self.dtype, self.vocabulary_size)
         return LibraryEncoder(tokenizer, self.dtype, self.vocabulary_size)
 

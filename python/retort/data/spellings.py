@@ -1,5 +1,6 @@
 """Special tokens: what they are called, and texts that spell one, as a page about BERT does."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -13,6 +14,40 @@ SpecialInText = Literal["text", "special", "refuse"]
 
 PADDING = ("[PAD]", "<pad>", "<|padding|>")
 """Padding tokens by the names that tokenizers give them; the first that there is, is taken."""
+
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+_NO_TEXT = "\uffff"
+"""Around a token's name it makes one that no text spells: U+FFFF is no character."""
+
+
+def as_characters(definition: bytes) -> bytes:
+    """A `tokenizer.json` that gives the same token numbers, but no special one for its name.
+
+    Not to look for special tokens in a text is not enough where they are words of the model's
+    vocabulary as any other: of Unigram, or where nothing cuts `[SEP]` into pieces. BPE has them in
+    its vocabulary too, and finds none: it gives what its merges make.
+    """
+    content: dict[str, Any] = json.loads(definition)
+    model, vocabulary = content["model"], content["model"].get("vocab", {})
+    if "merges" in model:
+        return definition
+    special = {one["content"] for one in content.get("added_tokens") or () if one.get("special")}
+    if model.get("byte_fallback"):
+        special = {one for one in special if not _BYTE.fullmatch(one)}
+    words = vocabulary if isinstance(vocabulary, Mapping) else {word for word, _ in vocabulary}
+    hidden = {one: f"{_NO_TEXT}{one}{_NO_TEXT}" for one in special if one in words}
+    if not hidden:
+        return definition
+    if isinstance(vocabulary, Mapping):
+        model["vocab"] = {hidden.get(word, word): number for word, number in vocabulary.items()}
+    else:
+        model["vocab"] = [[hidden.get(word, word), score] for word, score in vocabulary]
+    if model.get("unk_token") in hidden:
+        model["unk_token"] = hidden[model["unk_token"]]
+    for one in content["added_tokens"]:
+        one["content"] = hidden.get(one["content"], one["content"])
+    return json.dumps(content).encode()
 
 
 class Spellings:

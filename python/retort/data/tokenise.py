@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from retort.core.errors import ConfigError, DataError
-from retort.data.spellings import PADDING, SpecialInText
+from retort.data.spellings import PADDING, SpecialInText, as_characters
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,11 @@ class Tokeniser:
         )
         if padding is None:
             raise DataError(f"{name}: has no padding token ({' or '.join(PADDING)})")
+        pad_id = tokenizer.token_to_id(padding)
+        if special_in_text != "special":
+            tokenizer = Tokenizer.from_str(as_characters(definition).decode("utf-8"))
         tokenizer.enable_truncation(max_length=max_tokens)
-        tokenizer.enable_padding(
-            length=max_tokens, pad_id=tokenizer.token_to_id(padding), pad_token=padding
-        )
+        tokenizer.enable_padding(length=max_tokens, pad_id=pad_id, pad_token=padding)
         tokenizer.encode_special_tokens = special_in_text != "special"
         self._tokenizer = tokenizer
         self.special_in_text = special_in_text
