@@ -162,6 +162,10 @@ def test_a_store_with_another_seal_than_the_one_named_is_refused(
         ("data.sauce=bbc_news", "unknown key data.sauce"),
         ("tokenizer.package=nothing", "give one of tokenizer.file"),
         ("tokenizer.file=/nowhere/tokenizer.json", "/nowhere/tokenizer.json: cannot be read"),
+        (
+            "tokenizer.file=/dev/zero",
+            "/dev/zero: cannot be read as a tokenizer: it is not a regular",
+        ),
         ("data.directory=/nowhere", "/nowhere"),
     ],
 )

@@ -177,6 +177,13 @@ def test_too_high_a_loss_is_refused(made: Path) -> None:
         main(arguments(made, "--max-loss", "0.01"))
 
 
+@pytest.mark.parametrize("bound", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("flag", ["--min-accuracy", "--max-loss"])
+def test_a_bound_that_holds_nothing_is_refused(made: Path, flag: str, bound: str) -> None:
+    with pytest.raises(UserError, match=f"{flag}: {bound} is no bound"):
+        main(arguments(made, f"{flag}={bound}"))
+
+
 def test_a_classifier_is_not_verified_as_a_language_model(made: Path) -> None:
     options = ["--checkpoint", str(made / "checkpoint"), "--store", str(made / "tokens")]
     with pytest.raises(SealError, match="is the checkpoint of a classifier, and a language model"):

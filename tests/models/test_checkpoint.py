@@ -227,6 +227,8 @@ def test_what_is_sealed_but_not_a_checkpoint_is_refused(
         {"model.safetensors": b""},
         {"config.json": json.dumps(architecture | {"model_type": "zzz"}).encode()},
         {"config.json": json.dumps(architecture | {"hidden_size": 16}).encode()},
+        {"config.json": json.dumps(architecture | {"hidden_size": "x"}).encode()},
+        {"config.json": json.dumps(architecture | {"num_attention_heads": 0}).encode()},
         {"config.json": b"[]"},
         {"model.json": b"{}"},
         {"model.json": b"[]"},

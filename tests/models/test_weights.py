@@ -1,6 +1,8 @@
 """Pretrained weights: found offline, named when they are not right, and never drawn at random."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,14 @@ def test_a_missing_file_is_named(directory: Path, name: str) -> None:
         find_weights(WeightsConfig(directory=directory))
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_at_once(directory: Path, make: Callable[[Path], None]) -> None:
+    (directory / "config.json").unlink()
+    make(directory / "config.json")
+    with pytest.raises(DataError, match=r"config\.json: cannot be read .* not a regular file"):
+        find_weights(WeightsConfig(directory=directory))
+
+
 def test_a_missing_package_is_named_and_the_hub_is_not_asked(directory: Path) -> None:
     with pytest.raises(DataError, match=r"no_such_package: is not installed.*model\.weights\.hub"):
         find_weights(WeightsConfig(package="no_such_package"))
@@ -127,6 +137,11 @@ def test_weights_of_another_architecture_are_refused(directory: Path) -> None:
         ("config.json", b"{"),
         ("config.json", b"{}"),
         ("config.json", b'{"model_type":"bart"}'),
+        ("config.json", b'{"model_type":["bert"]}'),
+        ("config.json", b'{"model_type":"bert","hidden_act":"nosuch"}'),
+        ("config.json", b'{"model_type":"bert","hidden_size":"x"}'),
+        ("config.json", b'{"model_type":"bert","num_attention_heads":0}'),
+        ("config.json", b"null"),
     ],
 )
 def test_weights_that_cannot_be_read_are_refused_by_name(

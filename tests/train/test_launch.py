@@ -229,6 +229,8 @@ def test_dollars_in_arguments_reach_the_workers(tmp_path: Path) -> None:
         ({"nnodes": "0"}, "--nnodes: '0': give 1 or more"),
         ({"nnodes": "2"}, "--nnodes: several machines meet somewhere; add --rdzv-endpoint"),
         ({"rdzv_endpoint": "node-0"}, "--rdzv-endpoint: 'node-0' is not HOST:PORT"),
+        ({"rdzv_endpoint": "no such:29400"}, "--rdzv-endpoint: 'no such:29400' is not HOST:PORT"),
+        ({"rdzv_endpoint": "a" * 5000 + ":x"}, "aaa … aaa"),
         ({"rdzv_endpoint": "node-0:99999"}, "--rdzv-endpoint: 'node-0:99999' is not HOST:PORT"),
     ],
 )

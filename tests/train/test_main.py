@@ -205,6 +205,10 @@ def test_a_run_under_its_accuracy_fails_and_is_kept_for_a_look(
         (["--config", "smoke", "--out", "a\nb"], "holds a line break"),
         (["--config", "smoke", "--out", "/dev/null/x"], "/dev/null/x: cannot be written"),
         (
+            ["--config", "smoke", "--out", "x", "--collective-timeout", "1" + "0" * 17],
+            "--collective-timeout: 100000000000000000 is more than",
+        ),
+        (
             ["--config", "smoke", "--out", "x", "--nproc", "1" + "0" * 12],
             "--nproc: 1000000000000 is",
         ),

@@ -66,6 +66,10 @@ def test_one_process_of_one_needs_no_group() -> None:
         ({"RANK": "2"}, "environment variable RANK: 2 is not below WORLD_SIZE, 2"),
         ({"WORLD_SIZE": "0"}, "environment variable WORLD_SIZE: '0' is not a whole number from 1"),
         ({"MASTER_PORT": "99999"}, "environment variable MASTER_PORT: 99999 is not a port"),
+        ({"RANK": "9" * 5000}, "is not a whole number from 0 on, of nine digits at most"),
+        ({"WORLD_SIZE": "9" * 5000}, "is not a whole number from 1 on, of nine digits at most"),
+        ({"MASTER_PORT": "9" * 5000}, "is not a whole number from 1 on, of nine digits at most"),
+        ({"LOCAL_RANK": "9" * 5000}, "is not a whole number from 0 on, of nine digits at most"),
         ({"LOCAL_RANK": "-1"}, "environment variable LOCAL_RANK: '-1' is not a whole number"),
     ],
 )
@@ -185,6 +189,7 @@ _TORCHRUN = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": 
             False,
         ),
         ({**_POD, "RANK": "0"}, Launch(nproc=2), False),
+        ({"RANK": "", "WORLD_SIZE": ""}, Launch(nproc=2), False),
         ({"PET_NNODES": "2:2", "PET_NPROC_PER_NODE": "auto"}, _TWO_MACHINES, False),
         ({"PET_NNODES": "1:1", "PET_NPROC_PER_NODE": "auto"}, Launch(), False),
     ],

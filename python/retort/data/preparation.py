@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from retort.core.config import Frozen, LocalPath
+from retort.core.digest import open_regular
 from retort.core.errors import DataError
 from retort.core.packages import package_directory
 from retort.data.config import CorpusConfig
@@ -61,7 +62,8 @@ def read_tokenizer(config: TokenizerConfig) -> bytes:
     """
     file = _find_tokenizer(config)
     try:
-        return file.read_bytes()
+        with open_regular(file) as opened:
+            return opened.read()
     except OSError as error:
         raise DataError(f"{file}: cannot be read as a tokenizer: {error.strerror}") from error
 

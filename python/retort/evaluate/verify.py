@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -252,6 +253,13 @@ def _praise(metrics: Metrics | LanguageMetrics) -> str:
     )
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is no bound: give a finite number")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(prog="verify", description="Verify a checkpoint as a stranger would.")
     parser.add_argument("--checkpoint", required=True, metavar="DIR")
@@ -266,8 +274,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seal", metavar="SEAL", help="the seal that the checkpoint must have, sha256:…"
     )
-    parser.add_argument("--min-accuracy", type=float, default=0.0, metavar="SHARE")
-    parser.add_argument("--max-loss", type=float, metavar="NATS")
+    parser.add_argument("--min-accuracy", type=_finite, default=0.0, metavar="SHARE")
+    parser.add_argument("--max-loss", type=_finite, metavar="NATS")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

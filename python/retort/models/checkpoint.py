@@ -19,12 +19,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from retort.core.digest import JSON, canonical_json
-from retort.core.errors import SealError, UserError, VerificationError, shown
+from retort.core.errors import SealError, VerificationError, shown
 from retort.core.seal import Sealed, sealing, verify
 from retort.data.tokenise import Tokeniser
 from retort.models.classifier import TextClassifier, build_backbone
@@ -39,16 +38,6 @@ _MODEL = "model.json"
 _CLASSIFIER = "classifier"
 _LANGUAGE_MODEL = "language model"
 _TASKS = (_CLASSIFIER, _LANGUAGE_MODEL)
-_UNUSABLE = (
-    AttributeError,
-    KeyError,
-    OverflowError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-    SafetensorError,
-    UserError,
-)
 
 
 @dataclass(frozen=True)
@@ -274,7 +263,7 @@ def _opened(
         yield sealed, facts, AutoConfig.for_model(**json.loads(sealed.read(_ARCHITECTURE)))
     except SealError:
         raise  # of another task, not finite, or a file that was altered after the verification
-    except _UNUSABLE as error:
+    except Exception as error:  # whatever libraries do with what the files say
         detail = shown(" ".join(str(error).split()))
         raise SealError(
             f"{shown(path)}: is sealed but not a checkpoint of ours: {detail}"

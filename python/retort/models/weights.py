@@ -7,12 +7,11 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
-from retort.core.errors import ConfigError, DataError
+from retort.core.errors import ConfigError, DataError, shown
 from retort.core.packages import package_directory
 from retort.data.hub import hub_files
 from retort.data.tokenise import Tokeniser
@@ -47,10 +46,17 @@ def find_weights(config: WeightsConfig) -> PretrainedWeights:
         HubUnavailable: the hub is allowed, needed, and cannot be reached.
     """
     directory = _locate(config)
+    digests = {}
     for name in _FILES:
-        if not (directory / name).is_file():
-            raise DataError(f"{directory / name}: is missing; pretrained weights are {_FILES}")
-    digests = {name: sha256_file(directory / name) for name in _FILES}
+        file = directory / name
+        try:
+            digests[name] = sha256_file(file)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DataError(f"{file}: is missing; pretrained weights are {_FILES}") from error
+        except OSError as error:
+            raise DataError(
+                f"{file}: cannot be read as pretrained weights: {error.strerror}"
+            ) from error
     found = PretrainedWeights(directory, f"sha256:{sha256_bytes(canonical_json(digests))}")
     _log.info("pretrained weights: %s", found.digest)
     return found
@@ -82,8 +88,8 @@ def build_classifier(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        detail = " ".join(str(error).split())
+    except Exception as error:  # whatever the library does with what config.json says
+        detail = shown(" ".join(f"{type(error).__name__}: {error}".split()))
         raise DataError(
             f"{weights.directory}: pretrained weights cannot be read: {detail}"
         ) from error

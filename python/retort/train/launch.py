@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from retort.core.errors import UserError
+from retort.core.cli import positive
+from retort.core.errors import UserError, shown
 from retort.core.signals import SIGNALS
 
 _RUN = "retort"
@@ -128,6 +129,14 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def seconds(text: str) -> int:
+    """A time to wait, as the type of an argument."""
+    number = positive(text)
+    if number > _MOST:
+        raise argparse.ArgumentTypeError(f"{number} is more than {_MOST}")
+    return number
+
+
 def launch_from(options: argparse.Namespace) -> Launch:
     """What was typed.
 
@@ -182,8 +191,12 @@ def launch(plan: Launch, module: str, arguments: Sequence[str]) -> NoReturn:
 
 def _check_endpoint(text: str) -> None:
     host, _, port = text.rpartition(":")
-    if not host or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
-        raise UserError(f"--rdzv-endpoint: {text!r} is not HOST:PORT, such as node-0:29400")
+    if (
+        not re.fullmatch(r"\[[\w.:-]+\]|[\w.:-]+", host)
+        or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII)
+        or not 1 <= int(port) <= 65535
+    ):
+        raise UserError(f"--rdzv-endpoint: {shown(text)!r} is not HOST:PORT, such as node-0:29400")
 
 
 def _flag(name: str) -> str:

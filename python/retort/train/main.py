@@ -15,7 +15,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from retort.core.cli import Arguments, Invocation, positive, run
+from retort.core.cli import Arguments, Invocation, run
 from retort.core.config import recipe_names
 from retort.core.errors import UserError
 from retort.core.memory import machine_memory
@@ -26,6 +26,7 @@ from retort.train.launch import (
     add_launch_arguments,
     launch,
     launch_from,
+    seconds,
     without_launch_arguments,
 )
 from retort.train.order import Order, load, typed
@@ -117,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(_OVERWRITE, action="store_true", help="remove the run that DIR holds first")
     parser.add_argument(
         "--collective-timeout",
-        type=positive,
+        type=seconds,
         default=COLLECTIVE_TIMEOUT_S,
         metavar="SECONDS",
         help="how long a process waits for the others in a step before it gives up (%(default)s); "

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from retort.core.cli import exit_code
-from retort.core.errors import RetortError, UserError
+from retort.core.errors import RetortError, UserError, shown
 from retort.train.arrival import Endpoint, arrive
 from retort.train.launch import COLLECTIVE_TIMEOUT_S, Launch
 
@@ -180,7 +180,7 @@ def is_worker(environment: Mapping[str, str], plan: Launch) -> bool:
         UserError: flags and variables contradict each other, or the variables tell of processes that
             nobody would start.
     """
-    ranked = "RANK" in environment and "WORLD_SIZE" in environment
+    ranked = bool(environment.get("RANK") and environment.get("WORLD_SIZE"))
     if ranked and ("TORCHELASTIC_RUN_ID" in environment or "LOCAL_RANK" in environment):
         if not plan.is_plain:
             raise UserError(
@@ -217,7 +217,7 @@ def _check_flags(environment: Mapping[str, str], plan: Launch) -> None:
 
 def rank_name(environment: Mapping[str, str]) -> str:
     """How to name this process in a message, before it has joined the others and after."""
-    return f"rank {environment.get('RANK', 0)} of {environment.get('WORLD_SIZE', 1)}"
+    return shown(f"rank {environment.get('RANK', 0)} of {environment.get('WORLD_SIZE', 1)}")
 
 
 def error_file(environment: Mapping[str, str]) -> Path | None:
@@ -355,9 +355,10 @@ def _endpoint(environment: Mapping[str, str]) -> Endpoint:
 
 def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment.get(name, str(least))
-    if not re.fullmatch(r"[0-9]+", text, re.ASCII) or int(text) < least:
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or int(text) < least:
         raise UserError(
-            f"environment variable {name}: {text!r} is not a whole number from {least} on"
+            f"environment variable {name}: {shown(text)!r} is not a whole number from {least} on, of "
+            "nine digits at most"
         )
     return int(text)
 
