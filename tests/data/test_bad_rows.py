@@ -160,6 +160,23 @@ def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
         assert decoder.tally.blank == 3
 
 
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_a_line_of_white_space_is_blank_where_rows_have_several_fields(
+    tmp_path: Path, delimiter: str
+) -> None:
+    rows = "text,label\n  \nx,a\n \x0b \r\ny,b\n "
+    (tmp_path / "file").write_text(rows.replace(",", delimiter), newline="")
+    settings = config("csv", tmp_path / "file", delimiter=delimiter)
+    decoder = decoder_of(settings)
+    assert [one.text for one in stream_documents(settings, decoder)] == ["x", "y"]
+    assert decoder.tally.blank == 3
+    (tmp_path / "file").write_text("text\n \nx\n")
+    settings = CorpusConfig.model_validate(
+        {"source": "csv", "files": {"paths": [str(tmp_path / "file")]}}
+    )
+    assert [one.text for one in stream_documents(settings)] == [" ", "x"]
+
+
 @pytest.mark.parametrize(
     ("written", "character"), [("tab", "\t"), ('"\\t"', "\t"), (";", ";"), ("'|'", "|")]
 )
@@ -248,6 +265,10 @@ def test_names_that_are_not_utf8_are_one_line_or_written_as_bytes(tmp_path: Path
     os.rename(root / "neg", os.fsencode(root) + b"/\xffneg")
     with pytest.raises(DataError, match=r"root/\\xffneg/.*: the label is not UTF-8"):
         survey(CorpusConfig(source="directory", directory=root, held_out=0.3))
+    settings = CorpusConfig(source="directory", directory=root, bad_rows="drop")
+    decoder = decoder_of(settings)
+    assert {one.label for one in stream_documents(settings, decoder)} == {"pos"}
+    assert set(decoder.tally.bad) == {"label not UTF-8"}
 
 
 def test_half_a_surrogate_pair_in_a_label_is_one_line(tmp_path: Path) -> None:

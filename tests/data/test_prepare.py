@@ -1,6 +1,7 @@
 """//data:prepare, :inspect, :verify and :diff as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from retort.core.errors import DataError
 from retort.core.seal import verify
+from retort.data.preparation import TokenizerConfig, read_tokenizer
 from retort.data.store import KIND, TokenStore
 from tests.tiny import write_documents, write_weights
 
@@ -106,6 +109,8 @@ def test_inspect_prints_the_store_and_its_seal(recipe: Path, tmp_path: Path) -> 
     assert "train: " in done.stdout
     assert "█" in done.stdout
     assert "[sport]" in done.stdout or "[tech]" in done.stdout
+    all_of_them = _run("inspect_store", tmp_path / "store", "--samples", str(10**15))
+    assert all_of_them.returncode == 0, all_of_them.stderr
     described = json.loads(_run("inspect_store", tmp_path / "store", "--json").stdout)
     assert sum(described["parts"]["train"]["labels"].values()) == (
         described["parts"]["train"]["documents"]
@@ -177,6 +182,12 @@ def test_a_mistake_is_named_and_nothing_is_sealed(
     assert done.stdout == ""
     assert message in done.stderr.splitlines()[-1]
     assert not (tmp_path / "store").exists()
+
+
+def test_a_pipe_is_no_tokenizer_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: cannot be read as a tokenizer: it is not a regular"):
+        read_tokenizer(TokenizerConfig(file=tmp_path / "pipe"))
 
 
 def test_the_recipe_of_bbc_news_reads_the_wheels(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ class _Row:
 
 
 def _csv_rows(stream: IO[bytes], file: File, delimiter: str, decoder: Decoder) -> Iterator[_Row]:
-    """Rows, the header first, which is row 0. A blank line is no row."""
+    """Rows, the header first, which is row 0. A blank line is no row, nor is one of white space where
+    a row has several fields."""
+    width = 1
     raw = bytearray()
     start = 0
 
@@ -91,9 +93,10 @@ def _csv_rows(stream: IO[bytes], file: File, delimiter: str, decoder: Decoder) -
             continue
         if fields is None:
             return
-        if not fields:
+        if not fields or (len(fields) < width and not raw.strip()):
             decoder.tally.blank += 1
         else:
+            width = width if number else len(fields)
             yield _Row(fields, bytes(raw), Where(file.address, file.name, number, start))
             number += 1
         raw.clear()

@@ -84,7 +84,8 @@ def _bars(names: Sequence[str], counts: Sequence[int]) -> str:
 def _samples(store: TokenStore, part: StorePart, count: int) -> str:
     """A few documents, evenly spread, decoded."""
     tokenizer = load_tokenizer(store.tokenizer)
-    numbers = sorted({number * len(part) // count for number in range(count)}) if count else []
+    count = min(count, len(part))
+    numbers = [number * len(part) // count for number in range(count)]
     lines = []
     for number in numbers:
         ids = part.document(number)

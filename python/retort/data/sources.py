@@ -88,7 +88,12 @@ def _records(config: SourceConfig, piece: Piece, decoder: Decoder) -> Iterator[R
         return
     for file in piece.files:
         for record in read_whole(file, decoder):
-            yield replace(record, label=label_of({"": file.directory}, "", record.where))
+            try:
+                label = label_of({"": file.directory}, "", record.where)
+            except BadRow as error:
+                decoder.drop(error, record.where)
+                continue
+            yield replace(record, label=label)
 
 
 def _label(label: str | None, where: Where, config: SourceConfig) -> str | None:
