@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import queue
 import re
@@ -22,6 +23,7 @@ import httpx
 import numpy
 import openapi_spec_validator
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ from openapi_schema_validator import OAS31Validator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from retort.core.seal import verify
+from retort.core.seal import sealing, verify
 from retort.data.tokenise import Tokeniser
 from retort.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from retort.models.classifier import TextClassifier
@@ -551,6 +553,69 @@ def test_a_second_ctrl_c_ends_it_at_once_and_says_what_was_lost(checkpoint: Path
             server.signal(signal.SIGINT)
             assert read_all(connection).startswith(b"HTTP/1.1 503 ")
         assert server.wait() == (1, ["error: ended before 1 request was answered"])
+
+
+@pytest.mark.parametrize("options", [("--finish-seconds", "3600"), ("--finish-seconds", "0")])
+def test_clients_that_were_answered_and_stay_end_without_a_word(
+    checkpoint: Path, options: tuple[str, ...]
+) -> None:
+    """One still sends what was refused, one does not read what it asked for."""
+    with ServerProcess(checkpoint, "--drain-seconds", "0", *options) as server:
+        refused_one, refusal = begin_request(server.address, size=10**9)
+        deaf = socket.create_connection(server.address)
+        deaf.setblocking(False)
+        with refused_one, deaf:
+            assert refusal.startswith(b"HTTP/1.1 413 ")
+            with pytest.raises(BlockingIOError):
+                while True:
+                    deaf.send(b"GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n" * 100)
+            server.signal(signal.SIGTERM)
+            if "3600" in options:
+                wait_until_closed(server)
+                server.signal(signal.SIGTERM)
+            assert server.wait() == (0, [])
+
+
+def test_a_request_cut_off_by_its_time_is_one_line(checkpoint: Path) -> None:
+    options = ("--drain-seconds", "0", "--finish-seconds", "0")
+    with ServerProcess(checkpoint, *options) as server:
+        connection, _ = begin_request(server.address, size=100)
+        with connection:
+            server.signal(signal.SIGTERM)
+            assert read_all(connection).startswith(b"HTTP/1.1 503 ")
+        assert server.wait() == (1, ["error: ended before 1 request was answered"])
+
+
+def test_a_lost_terminal_lets_a_request_finish(checkpoint: Path, loaded: Checkpoint) -> None:
+    with ServerProcess(checkpoint) as server:
+        body = json.dumps({"text": "in flight"}).encode()
+        connection, _ = begin_request(server.address, len(body))
+        with connection:
+            server.signal(signal.SIGHUP)
+            wait_until_closed(server)
+            connection.sendall(body)
+            answer = read_all(connection).partition(b"\r\n\r\n")[2]
+        assert json.loads(answer) == direct(loaded, "in flight")
+        assert server.wait() == (0, [])
+
+
+def test_a_model_with_a_weight_that_is_not_finite_is_not_served(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    sealed, copy = verify(checkpoint), tmp_path / "copy"
+    for value in (math.nan, -math.inf):
+        state = safetensors.torch.load(sealed.read("model.safetensors"))
+        name = min(state)
+        state[name].view(-1)[0] = value
+        with sealing(copy, kind="checkpoint", inputs={}, config={}) as directory:
+            for entry in sealed.manifest.files:
+                (directory / entry.path).write_bytes(sealed.read(entry.path))
+            weights = safetensors.torch.save(state, metadata={"format": "pt"})
+            (directory / "model.safetensors").write_bytes(weights)
+        code, [line] = refused(copy, "--port", "0")
+        assert code == 2
+        assert line == f"error: {copy}/model.safetensors: the weight {name} is not finite"
+        shutil.rmtree(copy)
 
 
 def test_a_flipped_byte_is_refused_by_the_name_of_its_file(

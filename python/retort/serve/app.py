@@ -185,7 +185,7 @@ def _described(app: FastAPI, max_body: int) -> dict[str, Any]:
         components = schema["components"]["schemas"]
         components.update(models["$defs"])
         # Nothing longer fits into a body; what has many bytes a character can be too long before.
-        longest = max_body - len('{"text":""}')
+        longest = max(0, max_body - len('{"text":""}'))
         components["PredictionRequest"]["properties"]["text"]["maxLength"] = longest
         app.openapi_schema = schema
     return app.openapi_schema

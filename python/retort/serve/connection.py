@@ -117,6 +117,12 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._settle()
 
+    def cut_off(self) -> None:
+        """Close at once if an answer has begun, or waits for a client that does not read."""
+        has_begun = self.cycle is not None and self.cycle.response_started
+        if self._turn is _Turn.SEND or (has_begun and not self.cycle.response_complete):
+            self.transport.abort()
+
     def timeout_keep_alive_handler(self) -> None:
         """Nothing: the deadline of an idle connection is one among those of this class."""
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shlex
+import signal
 from collections.abc import Sequence
 
 from retort.core.cli import Arguments, Invocation, positive, run
@@ -34,7 +35,7 @@ class RequestsCutOff(RetortError):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until SIGTERM or Ctrl-C, then finish what has begun. Returns 0."""
+    """Serve until SIGTERM, SIGHUP or Ctrl-C, then finish what has begun. Returns 0."""
     options = _parse(arguments)
     limits = Limits(
         possible_connections(options.connections, options.queue),
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         finish_seconds=options.finish_seconds,
         on_ready=say_ready,
     )
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)
     try:
         server.run([bound])
     finally:

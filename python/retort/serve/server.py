@@ -24,6 +24,8 @@ _ACCEPTED_AT_ONCE = 4
 _SPARE_FILES = 24
 """For connections that were accepted and are not ours yet, and for what libraries open."""
 _LAST_RESPONSES_SECONDS = 2
+_LAST_WORDS_SECONDS = 0.1
+"""In which whoever is cut off is noticed to be gone."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -34,8 +36,8 @@ class DrainingServer(uvicorn.Server):
     been made, and no more, and answers for `finish_seconds` what it has begun. What is left is
     told so, and cut off.
 
-    SIGINT, which somebody types, begins with the second step. Another signal ends the step that it
-    comes in.
+    SIGINT and SIGHUP, which come from a terminal, begin with the second step. Another signal ends the
+    step that it comes in.
     """
 
     def __init__(
@@ -105,6 +107,16 @@ class DrainingServer(uvicorn.Server):
             isinstance(one, Connection) and one.is_owed for one in self.server_state.connections
         )
         return not is_owed or time.monotonic() >= self._finish_until
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is left: uvicorn would cancel it wherever it stands, and call that a bug."""
+        for one in tuple(self.server_state.connections):
+            if isinstance(one, Connection):
+                one.cut_off()
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
+        for task in tuple(self.server_state.tasks):
+            task.cancel()
+        await super().shutdown(sockets)
 
     @property
     def _is_listening(self) -> bool:
