@@ -318,3 +318,11 @@ def test_names_from_the_image_are_text_in_both_forms(
     assert "| &lt;b>" not in printed
     assert printed.count("| &lt;b&gt;a\\|&#96;b |") == 3
     assert f"`/{SITE}<b>a\\|b/x`" in printed
+
+
+def test_a_page_makes_its_directory_or_is_one_line(old: Layout, tmp_path: pathlib.Path) -> None:
+    measured(old, f"--html={tmp_path}/new/page.html")
+    assert (tmp_path / "new/page.html").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(ImageError, match=r"file/page\.html: "):
+        measured(old, f"--html={tmp_path}/file/page.html")

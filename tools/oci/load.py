@@ -11,6 +11,7 @@ podman and skopeo do. Docker with containerd's image store finds a name only if 
 """
 
 import argparse
+import contextlib
 import io
 import pathlib
 import re
@@ -85,11 +86,13 @@ def save(image: Layout, tag: str, path: pathlib.Path) -> None:
     """
     beside = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             write_archive(image, tag, file)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise ImageError(f"{path}: {error.strerror}") from error
 
 

@@ -83,11 +83,19 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def _write(path: pathlib.Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures one image.
 
     Raises:
-        ImageError: the image, or a file to read with it, is not what it should be.
+        ImageError: the image, or a file to read with it, is not what it should be; a file cannot be written.
     """
     options = _arguments().parse_args(arguments)
     old = read_sizes(options.against) if options.against else None
@@ -99,14 +107,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     changes = compare(old, sizes) if old else None
     limits = budgets(sizes, options.budget_total, options.budget_layer, options.budget_app)
     if options.html:
-        options.html.write_text(page(sizes, changes, limits), encoding="utf-8")
+        _write(options.html, page(sizes, changes, limits).encode())
     written = canonical_json(sizes.to_json())
     if options.json == "-":
         print(written.decode())
     else:
         print(markdown(sizes, changes, limits), end="")
         if options.json:
-            paths.given(options.json).write_bytes(written)
+            _write(paths.given(options.json), written)
     over = [limit.name for limit in limits if not limit.kept]
     if over and options.enforce:
         sys.exit(f"over budget: {', '.join(over)}")
