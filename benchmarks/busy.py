@@ -20,6 +20,8 @@ from contextlib import ExitStack, contextmanager
 SIDES = {
     "libgomp's own": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": ""},
     "spin 1,000": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": "1000"},
+    "spin 5,000": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": "5000"},
+    "spin 10,000": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": "10000"},
     "spin 20,000": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": "20000"},
     "passive": {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": ""},
 }
