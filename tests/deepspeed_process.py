@@ -21,9 +21,9 @@ from transformers import BertConfig, BertForSequenceClassification, GPT2Config, 
 
 from retort.models.determinism import fix_arithmetic, seed_from
 from retort.models.parameters import ParameterGroup
-from retort.train.deepspeed_config import DeepSpeedConfig
 from retort.train.deepspeed_engine import DeepSpeedEngine, DeepSpeedSettings
 from retort.train.phases import PhaseClock
+from retort.train.recipe import DeepSpeedConfig
 from retort.train.world import World
 
 SHARDS, STEPS, HALF, SEED = 4, 4, 2, 11

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from retort.core.errors import DataError
 from retort.data.config import CorpusConfig, seal_settings
 from retort.data.corpus import Corpus, survey
-from retort.data.documents import part_of
 from retort.data.encoding import Place
 from retort.data.pieces import cut
+from tests.expected_part import part_of
 from tests.tiny import write_documents
 
 WORDS = "the goalkeeper saved a late penalty and the visitors took all three points home again"

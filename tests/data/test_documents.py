@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retort.core.errors import DataError
-from retort.data.documents import Document, check_label, folds_of, labels_of, part_of
+from retort.data.config import folds_of
+from retort.data.documents import Document, check_label, labels_of
+from tests.expected_part import part_of
 
 MANY = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2000)]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from retort.core.errors import DataError
 from retort.data.chunks import Columns, columns_of, join
-from retort.data.documents import Document, Part, part_of
+from retort.data.documents import Document, Part
 from retort.data.keys import KEY_BYTES
 from retort.data.ledger import (
     AMBIGUOUS,
@@ -19,6 +19,7 @@ from retort.data.ledger import (
     check_leakage,
     settle,
 )
+from tests.expected_part import part_of
 
 DOCUMENTS = st.lists(
     st.builds(

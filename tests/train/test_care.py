@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retort.train.care import Care, CareConfig, TrainingStopped
+from retort.train.care import Care, TrainingStopped
+from retort.train.recipe import CareConfig
 from retort.train.step import Step
 
 

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from retort.core.errors import ConfigError
-from retort.train.deepspeed_config import DeepSpeedConfig, deepspeed_settings
+from retort.train.deepspeed_config import deepspeed_settings
+from retort.train.recipe import DeepSpeedConfig
 
 
 def settings(values: dict[str, Any], **others: Any) -> dict[str, Any]:

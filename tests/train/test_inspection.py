@@ -14,8 +14,9 @@ from retort.core.errors import StorageError, UserError
 from retort.data.readers import BlockReader, ClassificationReader, Shards
 from retort.data.shards import ShardSizes
 from retort.data.store import TokenStore
-from retort.train.care import Care, CareConfig, Fault, TrainingStopped
+from retort.train.care import Care, Fault, TrainingStopped
 from retort.train.inspection import refuse_stopped, write_inspection
+from retort.train.recipe import CareConfig
 from retort.train.step import Step
 from tests.tiny_store import byte_level_tokenizer, documents, write_tiny_store
 

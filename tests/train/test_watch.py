@@ -10,8 +10,8 @@ import pytest
 
 from retort.core.config import load_recipe
 from retort.core.errors import ConfigError, DataError
-from retort.train.logging_config import LoggingConfig
 from retort.train.observers import Observer, Observers
+from retort.train.recipe import LoggingConfig
 from retort.train.step import Step
 from retort.train.watch import METRICS, TENSORBOARD, TIMINGS, open_observers
 
@@ -60,7 +60,7 @@ def test_a_run_that_cannot_be_resumed_writes_nothing(tmp_path: Path) -> None:
 def test_what_is_not_wanted_is_not_even_imported(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from retort.train.logging_config import LoggingConfig\n"
+        "from retort.train.recipe import LoggingConfig\n"
         "from retort.train.watch import open_observers\n"
         "config = LoggingConfig(tensorboard=False)\n"
         "open_observers(config, Path(sys.argv[1]), total=1, done=0, name='', recipe={}).close()\n"

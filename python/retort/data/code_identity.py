@@ -5,11 +5,12 @@ gives any.
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from retort.core.digest import sha256_bytes
 
@@ -60,16 +61,25 @@ def own_identity() -> CodeIdentity:
     """That of this process."""
     return CodeIdentity(
         files={
-            f"{package}/{file.name}": sha256_bytes(file.read_bytes())
+            name: sha256_bytes(content)
             for package in _PACKAGES
-            for file in files(package).iterdir()
-            if file.name.endswith(".py")
+            for name, content in _sources(files(package), package)
         },
         versions={
             "Python": platform.python_version(),
             **{name: _version(name) for name in _LIBRARIES},
         },
     )
+
+
+def _sources(directory: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each source file in a directory and in those inside it."""
+    for entry in directory.iterdir():
+        below = f"{name}/{entry.name}"
+        if entry.is_dir():
+            yield from _sources(entry, below)
+        elif entry.name.endswith(".py"):
+            yield below, entry.read_bytes()
 
 
 def _version(name: str) -> str:

@@ -1,5 +1,6 @@
 """What a recipe says under `data`."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,6 @@ from retort.core.config import Frozen, LocalPath, for_seal
 from retort.core.digest import JSON
 from retort.core.errors import UserError
 from retort.core.paths import resolved
-from retort.data.documents import folds_of
 
 Source = Literal[
     "bbc_news", "reviews", "ag_news", "imdb", "directory", "text", "jsonl", "csv", "parquet"
@@ -30,6 +30,28 @@ _TABLES = ("jsonl", "csv", "parquet")
 _DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " "}
 _NO_DELIMITERS = '"\r\n\0\ufeff'
 _SECRETS = {"key", "secret", "token", "password", "username"}
+
+_ROUNDING = 1e-9
+"""A share such as 1/3 is not exact as a float."""
+
+
+def folds_of(held_out: float) -> int:
+    """How many slices of this share fit into the whole: 5 of 0.2, and 3 of the float nearest 1/3."""
+    return math.floor(1 / held_out + _ROUNDING)
+
+
+def slice_held_out(held_out: float, fold: int) -> tuple[float, float]:
+    """From where (included) to where (not) a digest, taken as a share of 0 .. 1, is held out.
+
+    The slices of all folds lie side by side, so that no document is held out twice, and each once
+    if they fill the whole.
+
+    Args:
+        held_out: width of a slice; fold: its number, from 0.
+    """
+    low, high = fold * held_out, (fold + 1) * held_out
+    # The last slice takes in what rounding leaves out, and the highest digests, which round to 1.
+    return low, math.inf if high > 1 - _ROUNDING else high
 
 
 def _resolve(addresses: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Documents, their labels, and the part that each falls in by its content."""
 
-import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +11,6 @@ from retort.core.errors import DataError
 Part = Literal["train", "held_out"]
 _SHOWN = 100
 """Characters of a label in an error."""
-_ROUNDING = 1e-9
-"""A share such as 1/3 is not exact as a float."""
 
 
 @dataclass(frozen=True)
@@ -44,31 +41,6 @@ def check_label(label: str | None, where: str, allowed: Sequence[str]) -> None:
     if label not in allowed:
         shown = None if label is None else label[:_SHOWN]
         raise DataError(f"{where}: has the label {shown!r}{nearest(shown, allowed)}")
-
-
-def folds_of(held_out: float) -> int:
-    """How many slices of this share fit into the whole: 5 of 0.2, and 3 of the float nearest 1/3."""
-    return math.floor(1 / held_out + _ROUNDING)
-
-
-def slice_held_out(held_out: float, fold: int) -> tuple[float, float]:
-    """From where (included) to where (not) a digest, taken as a share of 0 .. 1, is held out.
-
-    The slices of all folds lie side by side, so that no document is held out twice, and each once
-    if they fill the whole.
-
-    Args:
-        held_out: width of a slice; fold: its number, from 0.
-    """
-    low, high = fold * held_out, (fold + 1) * held_out
-    # The last slice takes in what rounding leaves out, and the highest digests, which round to 1.
-    return low, math.inf if high > 1 - _ROUNDING else high
-
-
-def part_of(digest: str, held_out: float, fold: int = 0) -> Part:
-    """The part that a document falls in by its digest (64 hexadecimal digits) alone."""
-    low, high = slice_held_out(held_out, fold)
-    return "held_out" if low <= int(digest[:16], 16) / 2**64 < high else "train"
 
 
 def labels_of(parts: Mapping[Part, Set[str | None]]) -> tuple[str, ...]:

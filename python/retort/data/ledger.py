@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from retort.core.errors import DataError
 from retort.data.chunks import PARTS as OWN_PARTS
 from retort.data.chunks import Columns
-from retort.data.documents import Part, slice_held_out
+from retort.data.config import slice_held_out
+from retort.data.documents import Part
 from retort.data.keys import digests_of, halves
 
 EMPTY, TOKENLESS, DUPLICATE, AMBIGUOUS, SAME_TOKENS, NEAR, TRAIN, HELD_OUT = range(8)

@@ -6,22 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import Field
-
-from retort.core.config import Frozen
 from retort.core.errors import RetortError
+from retort.train.recipe import CareConfig
 from retort.train.step import Step
 
 _ADVICE = "lower optimizer.lr, lengthen schedule.warmup, or mend the documents"
-
-
-class CareConfig(Frozen):
-    """When to stop. It changes no step that is made, so no seal holds it."""
-
-    spike: float | None = Field(default=None, gt=1.0)
-    """Stop if a loss is more than so many times the median of the last ones; none: never."""
-    window: int = Field(default=50, ge=5, le=10_000)
-    """How many losses that median is of. Nothing is a spike before there are as many."""
 
 
 @dataclass(frozen=True)

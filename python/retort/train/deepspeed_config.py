@@ -1,35 +1,12 @@
-"""What a recipe says of DeepSpeed, and the settings of ZeRO that follow from the recipe."""
+"""The settings of ZeRO that follow from a recipe."""
 
-from typing import Any, Literal, Self
+from typing import Any
 
-from pydantic import model_validator
-
-from retort.core.config import Frozen
 from retort.core.errors import ConfigError
+from retort.train.recipe import DeepSpeedConfig
 
 _LARGEST_BUCKET = 2**25
 """Numbers that are sent at once: DeepSpeed holds buffers of this size, however small the model."""
-
-
-class DeepSpeedConfig(Frozen):
-    """ZeRO (Rajbhandari et al., 2020): what the processes share out among themselves.
-
-    Equal recipes give equal bits from run to run on as many processes. On another number of
-    processes they do not: the order of the gradients' sum is DeepSpeed's own.
-    """
-
-    zero_stage: Literal[1, 2, 3] = 2
-    """1: the optimiser's moments; 2: the gradients too; 3: the weights too."""
-    offload: Literal["none", "optimizer", "optimizer_and_parameters"] = "none"
-    """What lies in the memory of the host, not of the device."""
-
-    @model_validator(mode="after")
-    def _parameters_are_shared_out_to_be_offloaded(self) -> Self:
-        if self.offload == "optimizer_and_parameters" and self.zero_stage != 3:
-            raise ValueError(
-                f"offload 'optimizer_and_parameters' needs zero_stage 3, not {self.zero_stage}"
-            )
-        return self
 
 
 def deepspeed_settings(

@@ -16,10 +16,11 @@ from torch.optim import AdamW
 
 from retort.models.determinism import seed_from
 from retort.models.parameters import ParameterGroup
-from retort.train.deepspeed_config import DeepSpeedConfig, deepspeed_settings
+from retort.train.deepspeed_config import deepspeed_settings
 from retort.train.deepspeed_process import load_deepspeed
 from retort.train.engine import File, Loss, MicroBatch, Outcome, Piece
 from retort.train.phases import PhaseClock
+from retort.train.recipe import DeepSpeedConfig
 from retort.train.world import World
 from retort.train.zero_state import ZeroState
 

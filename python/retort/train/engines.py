@@ -4,10 +4,9 @@ from typing import TypedDict
 
 from retort.models.parameters import parameter_groups
 from retort.train.contract import ContractEngine, ContractSettings
-from retort.train.deepspeed_config import DeepSpeedConfig
 from retort.train.engine import Engine, Loss, MicroBatch
 from retort.train.phases import PhaseClock
-from retort.train.recipe import TrainingRecipe
+from retort.train.recipe import DeepSpeedConfig, TrainingRecipe
 from retort.train.task import Task
 from retort.train.world import World
 

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,9 +12,6 @@ from retort.core.seal import Manifest
 from retort.data.config import DataConfig
 from retort.data.preparation import TokenizerConfig
 from retort.models.config import ModelConfig
-from retort.train.care import CareConfig
-from retort.train.deepspeed_config import DeepSpeedConfig
-from retort.train.logging_config import LoggingConfig
 
 LEAST_FLOAT, LARGEST_FLOAT = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
 """Of float32, in which the optimiser computes: what is smaller than the least loses its digits."""
@@ -107,6 +104,49 @@ class CheckpointsConfig(Frozen):
     """The most time between two checkpoints."""
     keep_last: int = Field(default=2, ge=1)
     """How many of the newest stay. The one of the best evaluation stays, too."""
+
+
+class DeepSpeedConfig(Frozen):
+    """ZeRO (Rajbhandari et al., 2020): what the processes share out among themselves.
+
+    Equal recipes give equal bits from run to run on as many processes. On another number of
+    processes they do not: the order of the gradients' sum is DeepSpeed's own.
+    """
+
+    zero_stage: Literal[1, 2, 3] = 2
+    """1: the optimiser's moments; 2: the gradients too; 3: the weights too."""
+    offload: Literal["none", "optimizer", "optimizer_and_parameters"] = "none"
+    """What lies in the memory of the host, not of the device."""
+
+    @model_validator(mode="after")
+    def _parameters_are_shared_out_to_be_offloaded(self) -> Self:
+        if self.offload == "optimizer_and_parameters" and self.zero_stage != 3:
+            raise ValueError(
+                f"offload 'optimizer_and_parameters' needs zero_stage 3, not {self.zero_stage}"
+            )
+        return self
+
+
+class CareConfig(Frozen):
+    """When to stop. It changes no step that is made, so no seal holds it."""
+
+    spike: float | None = Field(default=None, gt=1.0)
+    """Stop if a loss is more than so many times the median of the last ones; none: never."""
+    window: int = Field(default=50, ge=5, le=10_000)
+    """How many losses that median is of. Nothing is a spike before there are as many."""
+
+
+class LoggingConfig(Frozen):
+    """Watching a run. It changes nothing that is computed, so no seal holds it."""
+
+    every: int = Field(default=10, ge=1)
+    """Steps between two records of throughput, memory and the share of each phase."""
+    tensorboard: bool = True
+    """Whether to write event files into `tensorboard/` of the run."""
+    wandb_project: str | None = Field(default=None, min_length=1)
+    """Project at Weights & Biases; none leaves it alone."""
+    wandb_mode: Literal["online", "offline"] = "online"
+    """Offline needs no network: `wandb sync` sends the run later."""
 
 
 class TrainingRecipe(Frozen):

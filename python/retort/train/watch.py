@@ -6,10 +6,10 @@ from pathlib import Path
 
 from retort.core.digest import JSON
 from retort.train.event_files import TensorBoard
-from retort.train.logging_config import LoggingConfig
 from retort.train.metrics_file import MetricsFile
 from retort.train.observers import Observer, Observers
 from retort.train.progress import progress
+from retort.train.recipe import LoggingConfig
 from retort.train.timings_file import TimingsFile
 from retort.train.weights_and_biases import WeightsAndBiases
 
