@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.data import main
-from benchmarks.data_comparison import compare
-from benchmarks.data_corpus import write_corpus
-from benchmarks.data_tokenizers import write_tokenizer
-from benchmarks.data_tools import MAP, OURS, TOOLS, Tool
+from benchmarks.data.comparison import compare
+from benchmarks.data.corpus import write_corpus
+from benchmarks.data.main import main
+from benchmarks.data.tokenizers import write_tokenizer
+from benchmarks.data.tools import MAP, OURS, TOOLS, Tool
 from benchmarks.process import python
 
 
@@ -52,7 +52,7 @@ def test_tools_that_disagree_are_not_compared(tmp_path: Path) -> None:
         "wrong",
         MAP.kinds,
         lambda task: python(
-            "benchmarks.data_datasets", task.corpus, other, task.out, "--workers", 1
+            "benchmarks.data.datasets_map", task.corpus, other, task.out, "--workers", 1
         ),
         MAP.documents,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.data_corpus import HEAPS_BETA, HEAPS_K, Corpus, write_corpus
+from benchmarks.data.corpus import HEAPS_BETA, HEAPS_K, Corpus, write_corpus
 
 
 def texts(corpus: Corpus) -> list[str]:

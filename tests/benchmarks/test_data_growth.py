@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.data_growth import Point, fit
+from benchmarks.data.growth import Point, fit
 from benchmarks.process import Usage
 
 

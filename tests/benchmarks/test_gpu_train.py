@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from benchmarks.gpu_train import CONTRACT, DETERMINISTIC, PLAIN, WHOLE, result, write_encoder
-from benchmarks.train_comparison import Comparison
-from benchmarks.train_workload import Measured, Workload
-from retort.train.peak import Peak
-from retort.train.throughput import ModelCost
-from tests.tiny import write_weights
+from benchmarks.train.comparison import Comparison
+from benchmarks.train.gpu import CONTRACT, DETERMINISTIC, PLAIN, WHOLE, result, write_encoder
+from benchmarks.train.workload import Measured, Workload
+from retort.train.timing.peak_flops import Peak
+from retort.train.timing.throughput import ModelCost
+from tests.tiny.inputs import write_weights
 
 WORKLOAD = Workload(
     store=Path("tokens"),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import images_pictures, images_result
-from benchmarks.images import take_turns
-from benchmarks.images_sides import (
+from benchmarks.images import pictures as images_pictures
+from benchmarks.images import result as images_result
+from benchmarks.images.main import take_turns
+from benchmarks.images.sides import (
     Image,
     Layer,
     change_code,
@@ -18,7 +19,7 @@ from benchmarks.images_sides import (
     moved,
     read_layout,
 )
-from tools.oci.layout import CONFIG, LAYER, MANIFEST, canonical_json, describe, write_layout
+from tools.oci.image.layout import CONFIG, LAYER, MANIFEST, canonical_json, describe, write_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 

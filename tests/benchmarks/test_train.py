@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import train_pictures, train_result
-from benchmarks.train_comparison import Comparison, Side, compare, module_side
-from benchmarks.train_ours import read, recipe
-from benchmarks.train_padding import padding_shares
-from benchmarks.train_parts import (
+from benchmarks.train import pictures as train_pictures
+from benchmarks.train import result as train_result
+from benchmarks.train.comparison import Comparison, Side, compare, module_side
+from benchmarks.train.ours import read, recipe
+from benchmarks.train.padding import padding_shares
+from benchmarks.train.parts import (
     ACCUMULATED,
     CONTRACT,
     CONTRACT_BF16,
@@ -20,12 +21,12 @@ from benchmarks.train_parts import (
     TRAINER,
     WHOLE,
 )
-from benchmarks.train_workload import Measured, Workload
+from benchmarks.train.workload import Measured, Workload
 from retort.core.config import load_recipe
-from retort.data.store import TokenStore
+from retort.data.store.store import TokenStore
 from retort.train.recipe import TrainingRecipe
-from tests.tiny import write_weights
-from tests.tiny_store import documents, write_tiny_store
+from tests.tiny.inputs import write_weights
+from tests.tiny.store import documents, write_tiny_store
 
 STEPS = 3
 
@@ -84,9 +85,9 @@ def test_every_second_round_is_in_the_opposite_order() -> None:
 
 
 def test_plain_loops_and_ddp_train_on_the_same_documents(workload: Workload) -> None:
-    plain = module_side("benchmarks.train_plain", workload)()
-    whole = module_side("benchmarks.train_plain", workload, "--whole")()
-    ddp = [module_side("benchmarks.train_ddp", workload, "--world-size", size)() for size in (1, 2)]
+    plain = module_side("benchmarks.train.plain", workload)()
+    whole = module_side("benchmarks.train.plain", workload, "--whole")()
+    ddp = [module_side("benchmarks.train.ddp", workload, "--world-size", size)() for size in (1, 2)]
     for measured in (plain, whole, *ddp):
         assert len(measured.seconds) == STEPS
         assert measured.samples == 8
@@ -99,7 +100,7 @@ def test_plain_loops_and_ddp_train_on_the_same_documents(workload: Workload) -> 
 def test_the_trainer_trains_and_is_evaluated(workload: Workload) -> None:
     digests = set()
     for arguments in ((), ("--group-by-length",)):
-        measured = module_side("benchmarks.train_trainer", workload, *arguments)()
+        measured = module_side("benchmarks.train.trainer", workload, *arguments)()
         assert len(measured.seconds) == STEPS
         assert measured.accuracy is not None
         assert 0 <= measured.accuracy <= 1

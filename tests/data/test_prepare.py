@@ -11,9 +11,9 @@ import yaml
 
 from retort.core.errors import DataError
 from retort.core.seal import verify
-from retort.data.preparation import TokenizerConfig, read_tokenizer
-from retort.data.store import KIND, TokenStore
-from tests.tiny import write_documents, write_weights
+from retort.data.preparation.recipe import TokenizerConfig, read_tokenizer
+from retort.data.store.store import KIND, TokenStore
+from tests.tiny.inputs import write_documents, write_weights
 
 
 def _run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from retort.data.config import CorpusConfig
-from retort.data.preparing import prepare_store
-from retort.data.store import TokenStore
-from retort.data.tokenise import Tokeniser
+from retort.data.preparation.run import prepare_store
+from retort.data.store.store import TokenStore
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.evaluate.held_out import HELD_OUT, HeldOutTexts, held_out_logits, measure_held_out
 from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.weights import build_classifier, find_weights
-from tests.tiny import write_documents, write_weights
+from tests.tiny.inputs import write_documents, write_weights
 
 
 def test_it_makes_no_difference_who_computes_which_batch(tmp_path: Path) -> None:

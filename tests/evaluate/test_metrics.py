@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_su
 
 from retort.core.errors import VerificationError
 from retort.evaluate.metrics import Metrics, confusion_matrix, measure
-from tests.tiny_predictions import CASES, Case
+from tests.tiny.predictions import CASES, Case
 
 
 @settings(deadline=None)

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from retort.evaluate.metrics import measure
 from retort.evaluate.ranking import roc_auc
-from tests.tiny_predictions import CASES, Case
+from tests.tiny.predictions import CASES, Case
 
 
 @settings(deadline=None)

@@ -15,9 +15,9 @@ import torch
 from retort.core.digest import sha256_bytes
 from retort.core.errors import DataError, SealError, UserError, VerificationError
 from retort.data.config import CorpusConfig
-from retort.data.preparing import prepare_store
-from retort.data.store import TokenStore
-from retort.data.tokenise import Tokeniser
+from retort.data.preparation.run import prepare_store
+from retort.data.store.store import TokenStore
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.evaluate.held_out import held_out_logits
 from retort.evaluate.metrics import measure
 from retort.evaluate.verify import (
@@ -33,8 +33,8 @@ from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.predict import logits_of_each
 from retort.models.weights import build_classifier, find_weights
-from tests.tiny import write_documents, write_weights
-from tests.tiny_store import bert_tokenizer
+from tests.tiny.inputs import write_documents, write_weights
+from tests.tiny.store import bert_tokenizer
 
 LENGTH = 12
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from retort.core.errors import DataError, SealError, UserError, VerificationError
-from retort.data.store import TokenStore
+from retort.data.store.store import TokenStore
 from retort.evaluate.held_out import HELD_OUT, HeldOutBlocks, held_out_loss_sums
 from retort.evaluate.language_metrics import LanguageMetrics
 from retort.evaluate.verify import main, read_losses, write_losses
@@ -20,7 +20,7 @@ from retort.models.checkpoint import load_language_model, save_language_model
 from retort.models.config import LanguageModelConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.language_model import build_language_model
-from tests.tiny_store import byte_level_tokenizer, documents, write_tiny_store
+from tests.tiny.store import byte_level_tokenizer, documents, write_tiny_store
 
 CONTEXT = 24
 

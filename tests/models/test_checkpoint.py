@@ -13,7 +13,7 @@ import torch
 
 from retort.core.errors import SealError, VerificationError
 from retort.core.seal import sealing
-from retort.data.tokenise import Tokeniser
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.models.checkpoint import (
     WEIGHTS,
     Checkpoint,
@@ -26,7 +26,7 @@ from retort.models.checkpoint import (
 from retort.models.config import HeadConfig, WeightsConfig
 from retort.models.predict import TextWithoutTokens, logits_of_each, predict
 from retort.models.weights import build_classifier, find_weights
-from tests.tiny import write_weights
+from tests.tiny.inputs import write_weights
 
 LABELS = ("sport", "tech")
 TEXTS = [

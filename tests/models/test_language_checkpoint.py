@@ -8,7 +8,7 @@ import torch
 
 from retort.core.errors import SealError
 from retort.core.seal import sealing
-from retort.data.tokenise import Tokeniser
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.models.checkpoint import (
     WEIGHTS,
     LanguageCheckpoint,
@@ -23,7 +23,7 @@ from retort.models.config import LanguageModelConfig, WeightsConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.language_model import build_language_model, token_losses
 from retort.models.weights import build_classifier, find_weights
-from tests.tiny import write_weights
+from tests.tiny.inputs import write_weights
 
 TOKENIZER = b'{"any": "bytes"}'
 IDS = torch.arange(51).reshape(3, 17) % 40

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from transformers import RobertaConfig, RobertaModel
 
 from retort.core.errors import ConfigError, DataError
-from retort.data.tokenise import Tokeniser
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.models.config import HeadConfig, WeightsConfig
 from retort.models.weights import build_classifier, find_weights
-from tests.tiny import write_weights
+from tests.tiny.inputs import write_weights
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import zstandard
 
-from tools.oci.layout import (
+from tools.oci.image.layout import (
     CONFIG,
     LAYER,
     MANIFEST,

@@ -32,7 +32,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel
 
 from retort.core.seal import sealing, verify
-from retort.data.tokenise import Tokeniser
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig

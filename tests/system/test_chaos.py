@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.chaos import MOST, kill_again_and_again, recipe_to_kill, undisturbed
+from tests.processes.chaos import MOST, kill_again_and_again, recipe_to_kill, undisturbed
 
 KILLS, SEED = 20, 0
 

@@ -13,7 +13,7 @@ from tools.ci import hermetic
 pytestmark = pytest.mark.skipif(
     not os.path.exists("/usr/bin/bazel-4"), reason="Debian's Bazel is not here"
 )
-TARGET = "//benchmarks:first_line"
+TARGET = "//benchmarks/build:first_line"
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_its_version_and_digests_are_an_input_of_every_program(checkout: pathlib
     done = _bazel(checkout, "build", TARGET)
     assert done.returncode == 0, done.stderr
     (identity,) = checkout.glob(
-        "bazel-bin/benchmarks/first_line.runfiles/python_interpreter/interpreter.json"
+        "bazel-bin/benchmarks/build/first_line.runfiles/python_interpreter/interpreter.json"
     )
     described = json.loads(identity.read_text())
     assert described["version"] == platform.python_version()

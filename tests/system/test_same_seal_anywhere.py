@@ -12,7 +12,7 @@ import pytest
 
 from retort.core.seal import verify
 from retort.train.main import main
-from tests.tiny_runs import seal_of, tiny_recipe, train, typed
+from tests.tiny.runs import seal_of, tiny_recipe, train, typed
 
 SAME = ("metrics.jsonl", "logits.safetensors", "evaluation.json")
 

@@ -9,11 +9,11 @@ import yaml
 
 from retort.core.seal import verify
 from retort.data.config import CorpusConfig
-from retort.data.preparing import prepare_store
+from retort.data.preparation.run import prepare_store
 from retort.train.main import main
-from tests import ddp_process
-from tests.tiny_runs import checkpoints, sealed, train, typed
-from tests.tiny_store import minilm_tokenizer
+from tests.processes import ddp as ddp_process
+from tests.tiny.runs import checkpoints, sealed, train, typed
+from tests.tiny.store import minilm_tokenizer
 
 STEPS, CLIP = 5, 0.5
 

@@ -14,7 +14,7 @@ from third_party.airgap.upstream import checkout, module_file, syntax
 from third_party.airgap.upstream.evaluate import Recorded, World
 from third_party.requirements.pip import read_indexes
 from tools.ci import hermetic
-from tools.oci import python_files
+from tools.oci.layers import python_files
 from tools.python.wheel_programs import wheel_program
 
 _STAND_INS = ("rules_cc", "rules_python", "rules_shell")

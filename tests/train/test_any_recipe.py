@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from retort.core.config import Frozen, for_seal, load_recipe, recipe_names, to_yaml
 from retort.core.digest import canonical_json
 from retort.core.errors import ConfigError
-from retort.data import preparation
-from retort.data.preparation import PreparationRecipe
+from retort.data.preparation import recipe as preparation
+from retort.data.preparation.recipe import PreparationRecipe
 from retort.train import recipe as training
 from retort.train.recipe import TrainingRecipe
 

@@ -13,9 +13,9 @@ import yaml
 
 from retort.core.errors import DataError, UserError, VerificationError
 from retort.core.seal import verify
-from retort.data.store import TokenStore
+from retort.data.store.store import TokenStore
 from retort.train.folds import main, read_fold
-from tests.tiny import write_documents, write_recipe, write_weights
+from tests.tiny.inputs import write_documents, write_recipe, write_weights
 
 FOLDS = 3
 

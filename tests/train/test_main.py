@@ -15,9 +15,9 @@ import pytest
 
 from retort.core.errors import StorageError, UserError, VerificationError
 from retort.core.seal import verify
-from retort.data.store import TokenStore
+from retort.data.store.store import TokenStore
 from retort.train.main import main
-from tests.tiny_runs import tiny_recipe, train, typed
+from tests.tiny.runs import tiny_recipe, train, typed
 
 FILES = {
     ".lock",

@@ -78,7 +78,14 @@ GATES = (
         "locks",
         "every lock belongs to its inputs, is hashed throughout and holds what they ask for",
         4,
-        (("./tools/bazel", "test", "//tests/tools:locks_test", "//tests/oci:debian_lock_test"),),
+        (
+            (
+                "./tools/bazel",
+                "test",
+                "//tests/tools:locks_test",
+                "//tests/oci/dockerfile:debian_lock_test",
+            ),
+        ),
     ),
     Gate(
         "reproducibility",
@@ -121,7 +128,13 @@ GATES = (
             ("./tools/bazel", "run", "//docker:golden", "--", "--check"),
             # They start images in namespaces of their own, which the sandbox around a test forbids.
             ("./tools/bazel", "test", _OUTSIDE, "//tests/oci:images"),
-            ("./tools/bazel", "test", _OUTSIDE, *_PIP, "//tests/oci:dockerfile_inference_test"),
+            (
+                "./tools/bazel",
+                "test",
+                _OUTSIDE,
+                *_PIP,
+                "//tests/oci/dockerfile:dockerfile_inference_test",
+            ),
             ("python3", "tools/ci/documents.py", "--gate=images"),
         ),
     ),

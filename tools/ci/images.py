@@ -24,7 +24,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from tools.oci import errors  # noqa: E402
 from tools.oci.errors import ImageError  # noqa: E402
-from tools.oci.layout import Layout  # noqa: E402
+from tools.oci.image.layout import Layout  # noqa: E402
 
 IMAGES = ("training", "inference")
 _PINNED = re.compile(r"[a-z0-9][a-z0-9.:/_-]*@sha256:[0-9a-f]{64}")

@@ -2,7 +2,7 @@
 
 load("//tools/python:defs.bzl", "py_binary")
 
-def _command(name, program, image, args, data, tags):
+def _command(name, program, library, image, args, data, tags):
     """A program of tools/oci that gets the layout of an image as its first argument."""
     native.filegroup(
         name = name + ".layout",
@@ -12,12 +12,12 @@ def _command(name, program, image, args, data, tags):
     )
     py_binary(
         name = name,
-        srcs = ["//tools/oci:%s.py" % program],
+        srcs = [program],
         args = ["--layout=built:$(rootpath %s.layout)" % name] + args,
         data = [name + ".layout"] + data,
-        main = "//tools/oci:%s.py" % program,
+        main = program,
         tags = tags,
-        deps = ["//tools/oci:%s_command" % program],
+        deps = [library],
     )
 
 def oci_push(name, image, sbom, target, locks = [], repository = None, remote_tags = [], tags = []):
@@ -37,7 +37,8 @@ def oci_push(name, image, sbom, target, locks = [], repository = None, remote_ta
     """
     _command(
         name,
-        "publish",
+        "//tools/oci/attest:publish.py",
+        "//tools/oci/attest:signing",
         image,
         args = ["--sbom=built:$(rootpath %s)" % sbom, "--target=" + target] +
                ["--locks=built:$(rootpath %s)" % lock for lock in locks] +
@@ -58,7 +59,15 @@ def oci_load(name, image, repo_tag, tags = []):
         repo_tag: what the engine calls it, as `localhost/retort/training:latest`.
         tags: as for every rule.
     """
-    _command(name, "load", image, ["--tag=" + repo_tag], [], tags)
+    _command(
+        name,
+        "//tools/oci/distribution:load.py",
+        "//tools/oci/distribution",
+        image,
+        args = ["--tag=" + repo_tag],
+        data = [],
+        tags = tags,
+    )
 
 def oci_report(name, image, tags = []):
     """Reports the size of an image by layer and package.
@@ -76,4 +85,12 @@ def oci_report(name, image, tags = []):
         output_group = "contents",
         tags = tags,
     )
-    _command(name, "report", image, ["--contents=built:$(rootpath %s.contents)" % name], [name + ".contents"], tags)
+    _command(
+        name,
+        "//tools/oci/report:report.py",
+        "//tools/oci/report:pages",
+        image,
+        args = ["--contents=built:$(rootpath %s.contents)" % name],
+        data = [name + ".contents"],
+        tags = tags,
+    )

@@ -120,12 +120,12 @@ oci_image = rule(
         "workdir": attr.string(doc = "Where the program starts."),
         "_assemble": attr.label(
             cfg = "exec",
-            default = "//tools/oci:build_image",
+            default = "//tools/oci/image:build_image",
             executable = True,
         ),
         "_compress": attr.label(
             cfg = "exec",
-            default = "//tools/oci:compress",
+            default = "//tools/oci/layers:compress",
             executable = True,
         ),
         "_compression": attr.label(default = "//tools/oci:compression"),

@@ -15,7 +15,7 @@ _WRITER = {
     "_plant": attr.label(default = "//tools/oci:plant"),
     "_writer": attr.label(
         cfg = "exec",
-        default = "//tools/oci:build_layer",
+        default = "//tools/oci/layers:build_layer",
         executable = True,
     ),
 }
@@ -110,7 +110,7 @@ oci_debian_layer = rule(
         ),
         _debian_writer = attr.label(
             cfg = "exec",
-            default = "//tools/oci:build_debian_layer",
+            default = "//tools/oci/layers:build_debian_layer",
             executable = True,
         ),
     ),
@@ -195,7 +195,7 @@ oci_python_packages = rule(
         ),
         left_out = attr.label(
             allow_single_file = True,
-            doc = "A list of directories of distributions that the image does without; see tools/oci/left_out.py.",
+            doc = "A list of directories of distributions that the image does without; see tools/oci/layers/left_out.py.",
         ),
         tiers = attr.string_list_dict(
             doc = "Layers of their own: name to distributions. All others are one layer more, named like the target.",
@@ -242,7 +242,7 @@ oci_interpreter = rule(
         ),
         "_unpack": attr.label(
             cfg = "exec",
-            default = "//tools/oci:build_interpreter",
+            default = "//tools/oci/layers:build_interpreter",
             executable = True,
         ),
     },

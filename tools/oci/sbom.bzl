@@ -36,7 +36,7 @@ oci_sbom = rule(
         ),
         "_seal": attr.label(
             cfg = "exec",
-            default = "//tools/oci:seal_sbom",
+            default = "//tools/oci/attest:seal_sbom",
             executable = True,
         ),
     },

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from retort.core.cli import Arguments, Invocation, run
-from retort.data.store import StorePart, TokenStore
+from retort.data.store.store import StorePart, TokenStore
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.core.cli import Arguments, Invocation, run, seal_line
-from retort.data.encoders import load_tokenizer
-from retort.data.encoding import printable
-from retort.data.store import StorePart, TokenStore
+from retort.data.files.decoding import printable
+from retort.data.store.store import StorePart, TokenStore
+from retort.data.tokenizers.choose import load_tokenizer
 
 _BAR = 40
 _BINS = 12

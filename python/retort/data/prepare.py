@@ -20,12 +20,12 @@ from retort.core.cli import Arguments, Invocation, positive, run, seal_line
 from retort.core.config import Recipe, find_recipe, load_recipe, recipe_names, to_yaml
 from retort.core.errors import UserError, shown
 from retort.core.paths import check_place
-from retort.data.encoding import printable
-from retort.data.engines import Engine, LocalEngine
-from retort.data.preparation import PreparationRecipe, read_tokenizer, recipes
-from retort.data.preparing import prepare_store
-from retort.data.store import REPORT
-from retort.data.store_writer import Written
+from retort.data.files.decoding import printable
+from retort.data.preparation.recipe import PreparationRecipe, read_tokenizer, recipes
+from retort.data.preparation.run import prepare_store
+from retort.data.preparation.writer import Written
+from retort.data.reading.workers import Engine, LocalEngine
+from retort.data.store.store import REPORT
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _engine(options: argparse.Namespace) -> Engine:
     if options.engine == "ray":
-        from retort.data.ray_engine import RayEngine  # takes a second to import
+        from retort.data.reading.ray_engine import RayEngine  # takes a second to import
 
         return RayEngine(options.address or "auto", options.workers)
     if options.address is not None:

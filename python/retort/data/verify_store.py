@@ -11,7 +11,7 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 
 from retort.core.cli import Arguments, Invocation, run, seal_line
-from retort.data.store import TokenStore
+from retort.data.store.store import TokenStore
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retort.data.readers import BlockReader, ClassificationReader, Shards
-from retort.data.store import TokenStore
+from retort.data.batches.readers import BlockReader, ClassificationReader, Shards
+from retort.data.store.store import TokenStore
 from retort.evaluate.language_metrics import LanguageMetrics, measure_language
 from retort.evaluate.metrics import Metrics, measure
 from retort.models.language_model import token_losses

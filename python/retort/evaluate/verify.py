@@ -33,7 +33,7 @@ from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.core.digest import open_regular
 from retort.core.errors import DataError, SealError, UserError, VerificationError, shown
 from retort.core.seal import Sealed
-from retort.data.store import TokenStore
+from retort.data.store.store import TokenStore
 from retort.evaluate.held_out import (
     held_out_logits,
     held_out_loss_sums,

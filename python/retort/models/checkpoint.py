@@ -25,7 +25,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from retort.core.digest import JSON, canonical_json
 from retort.core.errors import SealError, VerificationError, shown
 from retort.core.seal import Sealed, sealing, verify
-from retort.data.tokenise import Tokeniser
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.models.classifier import TextClassifier, build_backbone
 from retort.models.config import HeadConfig
 from retort.models.language_model import LanguageModel, language_model_of

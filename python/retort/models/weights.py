@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError, shown
 from retort.core.packages import package_directory
-from retort.data.hub import hub_files
-from retort.data.tokenise import Tokeniser
+from retort.data.files.hub import hub_files
+from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.models.checkpoint import not_finite
 from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig, WeightsConfig

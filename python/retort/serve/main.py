@@ -18,11 +18,11 @@ from retort.core.errors import RetortError
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
 from retort.models.predict import predict
-from retort.serve.app import ServedModel, create_app
-from retort.serve.connection import Limits
-from retort.serve.drain import Drain
+from retort.serve.engine.single import WorkerEngine
+from retort.serve.protocols.connection import Limits
+from retort.serve.protocols.drain import Drain
+from retort.serve.protocols.predict import ServedModel, create_app
 from retort.serve.server import DrainingServer, bind, listen, possible_connections, url
-from retort.serve.worker import WorkerEngine
 
 _log = logging.getLogger("retort.serve")
 _EXAMPLE = "Shares rose after the bank cut its rates"

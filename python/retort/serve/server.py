@@ -14,9 +14,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from retort.core.errors import UserError
-from retort.serve.connection import Connection, EdgeConfig, Limits
-from retort.serve.drain import Drain
-from retort.serve.problem import CLOSE
+from retort.serve.protocols.connection import Connection, EdgeConfig, Limits
+from retort.serve.protocols.drain import Drain
+from retort.serve.protocols.problem import CLOSE
 
 _BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 4

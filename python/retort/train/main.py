@@ -21,7 +21,7 @@ from retort.core.errors import UserError
 from retort.core.memory import machine_memory
 from retort.core.paths import check_place
 from retort.core.signals import nothing_begun
-from retort.train.launch import (
+from retort.train.processes.launch import (
     COLLECTIVE_TIMEOUT_S,
     add_launch_arguments,
     launch,
@@ -29,10 +29,10 @@ from retort.train.launch import (
     seconds,
     without_launch_arguments,
 )
-from retort.train.order import Order, load, typed
+from retort.train.processes.world import is_worker
 from retort.train.recipe import TrainingRecipe, recipes
-from retort.train.run_directory import CHECKPOINT, check_usable, clear
-from retort.train.world import is_worker
+from retort.train.run.directory import CHECKPOINT, check_usable, clear
+from retort.train.run.request import Order, load, typed
 
 _OVERWRITE = "--overwrite"
 _PROCESS_BYTES = 1 << 26
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 def _work(order: Order, invocation: Invocation) -> int:
     # Takes seconds to import, which a process that only starts others can do without.
     with nothing_begun():
-        from retort.train.worker import work
+        from retort.train.run.worker import work
 
     return work(order, invocation)
 

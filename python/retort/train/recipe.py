@@ -10,7 +10,7 @@ from retort.core.config import Frozen, for_seal
 from retort.core.digest import JSON
 from retort.core.seal import Manifest
 from retort.data.config import DataConfig
-from retort.data.preparation import TokenizerConfig
+from retort.data.preparation.recipe import TokenizerConfig
 from retort.models.config import ModelConfig
 
 LEAST_FLOAT, LARGEST_FLOAT = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127

@@ -8,9 +8,9 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 
 from retort.core.cli import Arguments, Invocation, run
-from retort.train.order import Order
-from retort.train.run_directory import clear
-from retort.train.worker import work
+from retort.train.run.directory import clear
+from retort.train.run.request import Order
+from retort.train.run.worker import work
 
 _NEXT = """\
 ./tools/bazel run //serve -- --checkpoint runs/smoke/checkpoint

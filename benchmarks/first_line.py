@@ -1,3 +1,0 @@
-"""Prints. benchmarks/build.py times how long `bazel run` takes to come here."""
-
-print("the first line of our code")

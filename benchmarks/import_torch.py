@@ -1,5 +1,0 @@
-"""Imports torch, as a test. benchmarks/build.py times it in the sandbox and outside."""
-
-import torch
-
-assert torch.ones(2).sum().item() == 2

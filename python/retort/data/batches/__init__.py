@@ -1,0 +1,1 @@
+"""The order of an epoch, and batches read in it."""

@@ -1,0 +1,267 @@
+"""Micro-batches from a token store. A reader has no state: step and shard name a micro-batch.
+
+Both readers go through the samples of one epoch after the other in `EpochOrder`. A step takes the
+next `batch` samples, in as many equal micro-batches as it has logical shards. Who computes a shard
+is not the reader's matter: all ranks together see every sample once an epoch, whatever their
+number, and a run may go on with another number of ranks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retort.core.errors import ConfigError, DataError
+from retort.data.batches.epoch_table import EpochTable
+from retort.data.batches.grouping import deal
+from retort.data.batches.order import EpochOrder
+from retort.data.store.store import SpecialTokens, StorePart
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Texts for a classifier.
+
+    Attributes:
+        documents: int64 [texts], their numbers in the part.
+        ids: int64 [texts, length], token numbers with special tokens, padded on the right.
+        mask: int64, same shape; 1 where there is a token, 0 where there is padding.
+        labels: int64 [texts]; -1 without a label.
+        truncated: number of texts that were too long.
+        dropped: number of tokens that were cut off them.
+    """
+
+    documents: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    mask: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    truncated: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class BlockBatch:
+    """Blocks for a language model: `ids[:, :-1]` are inputs, `ids[:, 1:]` their targets.
+
+    Attributes:
+        blocks: int64 [blocks], their numbers in the part.
+        ids: int64 [blocks, tokens + 1].
+        targets: int64 [blocks], number of targets that count: fewer in the last block of a part,
+            which is filled up with boundary tokens.
+    """
+
+    blocks: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    targets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How a step is cut: `batch` samples in `shards` micro-batches of equal size.
+
+    Raises:
+        ConfigError: they cannot be of equal size.
+    """
+
+    batch: int
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.shards < 1 or self.batch % self.shards:
+            raise ConfigError(
+                f"train.batch {self.batch} cannot be cut into {self.shards} equal shards; "
+                "choose a train.shards that divides it"
+            )
+
+    @property
+    def size(self) -> int:
+        """Samples in a micro-batch."""
+        return self.batch // self.shards
+
+
+class ClassificationReader:
+    """Texts with special tokens, padded to one length or to the least of several that holds them.
+
+    With `grouping`, texts of about equal length share a micro-batch (see `grouping.deal`) inside
+    windows of so many steps. An epoch that ends inside a window shares it with the next one.
+    """
+
+    def __init__(
+        self,
+        part: StorePart,
+        special: SpecialTokens,
+        lengths: Sequence[int],
+        seed: int,
+        shards: Shards,
+        *,
+        grouping: int = 1,
+    ) -> None:
+        """
+        Args:
+            lengths: rising lengths that a batch may have, special tokens included; a text that is
+                longer than the last is cut, and counted.
+            grouping: steps in a window; 1 leaves the texts in the order of the epoch.
+        Raises:
+            ConfigError: the lengths do not rise, or leave no room beside the special tokens; or
+                windows would be empty.
+            DataError: the part is empty, or the tokenizer has no padding token.
+        """
+        around = special.around
+        if not lengths or list(lengths) != sorted(set(lengths)) or lengths[-1] <= around:
+            raise ConfigError(
+                f"lengths must rise, the last to over {around}, and not be {list(lengths)}"
+            )
+        if grouping < 1:
+            raise ConfigError(f"a window must have at least one step, not {grouping}")
+        if len(part) == 0:
+            raise DataError("there are no documents to make batches of")
+        if special.padding is None:
+            raise DataError("the tokenizer of the token store has no padding token")
+        self._part = part
+        self._padding = special.padding
+        self._prefix = np.array(special.prefix, np.int64)
+        self._suffix = np.array(special.suffix, np.int64)
+        self._lengths = np.array(lengths, np.int64)
+        self._order = EpochTable(EpochOrder(len(part), seed))
+        self._shards = shards
+        self._grouping = grouping
+        self._window = -1
+        self._documents: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def batch(self, step: int, shard: int) -> TextBatch:
+        """The micro-batch of a shard of a step, both counted from 0, steps over all epochs."""
+        return self.texts(self._of_step(step)[shard].copy())
+
+    def labels(self, step: int) -> NDArray[np.int64]:
+        """The labels of a whole step, int64 [batch], shard after shard. Reads no text."""
+        return self._part.labels[self._of_step(step).ravel()]
+
+    def tokens(self, step: int) -> int:
+        """Tokens of a whole step, special ones included, padding and what is cut left out."""
+        return int(self._kept(self._of_step(step).ravel()).sum())
+
+    def texts(self, documents: NDArray[np.int64]) -> TextBatch:
+        """The batch of the documents with these numbers, in their order."""
+        before, after = len(self._prefix), len(self._suffix)
+        lengths = self._part.lengths[documents]
+        length = int(self._padded(documents).max(initial=self._lengths[0]))
+        kept = np.minimum(lengths, length - before - after)
+        ids = np.full((len(documents), length), self._padding, np.int64)
+        ids[:, :before] = self._prefix
+        for row, document, count in zip(ids, documents.tolist(), kept.tolist(), strict=True):
+            row[before : before + count] = self._part.document(document)[:count]
+            row[before + count : before + count + after] = self._suffix
+        return TextBatch(
+            documents=documents,
+            ids=ids,
+            mask=(np.arange(length) < (kept + before + after)[:, None]).astype(np.int64),
+            labels=self._part.labels[documents],
+            truncated=int((kept < lengths).sum()),
+            dropped=int((lengths - kept).sum()),
+        )
+
+    def _of_step(self, step: int) -> NDArray[np.int64]:
+        """The documents of a step, [shards, size]."""
+        window, place = divmod(step, self._grouping)
+        if window != self._window:
+            batch, shards, size = self._shards.batch, self._shards.shards, self._shards.size
+            count = self._grouping * batch
+            documents = self._order.samples(window * count, count)
+            if self._grouping > 1:
+                lengths, seed = self._padded(documents), self._order.order.seed
+                documents = documents[deal(lengths, shards, size, seed=seed, window=window)]
+            self._documents = documents.reshape(self._grouping, shards, size)
+            self._window = window
+        found: NDArray[np.int64] = self._documents[place]
+        return found
+
+    def _padded(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The length that each document alone would be padded to."""
+        padded: NDArray[np.int64] = self._lengths[
+            np.searchsorted(self._lengths, self._kept(documents))
+        ]
+        return padded
+
+    def _kept(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens of each document that the model sees."""
+        wanted = self._part.lengths[documents] + len(self._prefix) + len(self._suffix)
+        kept: NDArray[np.int64] = np.minimum(wanted, self._lengths[-1])
+        return kept
+
+
+class BlockReader:
+    """Blocks of the documents of a part laid end to end, with a boundary token around each.
+
+    Block k holds the tokens k * N .. k * N + N of that stream: neighbours share one token, the
+    last target of one being the first input of the next. So every token of every document, and
+    the boundary after it, is a target exactly once an epoch.
+    """
+
+    def __init__(
+        self, part: StorePart, special: SpecialTokens, tokens: int, seed: int, shards: Shards
+    ) -> None:
+        """
+        Args:
+            tokens: N, the number of inputs, and of targets, in a block.
+        Raises:
+            ConfigError: blocks would be empty.
+            DataError: the part is empty, or the tokenizer has no boundary token.
+        """
+        if tokens < 1:
+            raise ConfigError(f"a block must have at least one token, not {tokens}")
+        if len(part) == 0:
+            raise DataError("there are no documents to make blocks of")
+        if special.boundary is None:
+            raise DataError("the tokenizer of the token store has no boundary token")
+        self._boundary = special.boundary
+        self._slots: list[NDArray[Any]] = [shard.slots for shard in part.shards]
+        self._starts = np.cumsum([0, *(len(slots) for slots in self._slots)], dtype=np.int64)
+        self._tokens = tokens
+        self._total = int(self._starts[-1])
+        self.length = -(-self._total // tokens)
+        """Number of blocks in an epoch."""
+        self._order = EpochTable(EpochOrder(self.length, seed))
+        self._shards = shards
+
+    def batch(self, step: int, shard: int) -> BlockBatch:
+        """The micro-batch of a shard of a step, both counted from 0, steps over all epochs."""
+        size = self._shards.size
+        first = step * self._shards.batch + shard * size
+        return self.blocks(self._order.samples(first, size).copy())
+
+    def targets(self, step: int) -> int:
+        """Targets that count in a whole step. Reads no token."""
+        batch = self._shards.batch
+        return int(self._counted(self._order.samples(step * batch, batch)).sum())
+
+    def blocks(self, blocks: NDArray[np.int64]) -> BlockBatch:
+        """The batch of the blocks with these numbers, in their order."""
+        # The stream is the slots of all shards, behind one boundary: hence the -1.
+        starts = blocks * self._tokens - 1
+        shards = np.searchsorted(self._starts, np.maximum(starts, 0), side="right") - 1
+        places = starts - self._starts[shards]
+        width = self._tokens + 1
+        ids = np.empty((len(blocks), width), np.int64)
+        for row, shard, place in zip(ids, shards.tolist(), places.tolist(), strict=True):
+            piece = self._slots[shard][place : place + width] if place >= 0 else ()
+            if len(piece) == width:
+                row[:] = piece
+            else:
+                self._across(row, shard, place)
+        return BlockBatch(blocks, ids, self._counted(blocks))
+
+    def _counted(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.minimum(self._tokens, self._total - blocks * self._tokens)
+
+    def _across(self, row: NDArray[np.int64], shard: int, place: int) -> None:
+        """Fill a block that begins before the first slot, or ends in another shard or nowhere."""
+        row[:] = self._boundary
+        filled = -min(place, 0)
+        place = max(place, 0)
+        while filled < len(row) and shard < len(self._slots):
+            piece = self._slots[shard][place : place + len(row) - filled]
+            row[filled : filled + len(piece)] = piece
+            filled += len(piece)
+            shard, place = shard + 1, 0

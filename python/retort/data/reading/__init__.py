@@ -1,0 +1,1 @@
+"""Pieces of sources into chunks of documents, in processes here or on many machines."""

@@ -1,0 +1,1 @@
+"""Documents that are nearly equal: signatures, and the search among them."""

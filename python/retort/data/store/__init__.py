@@ -1,0 +1,1 @@
+"""Sealed token stores: shards, their keys, and who reads them."""

@@ -1,0 +1,1 @@
+"""Pages on a run: report, plots, model card."""

@@ -1,0 +1,1 @@
+"""What answers: an engine, and one for a single model."""

@@ -1,0 +1,237 @@
+"""Writing checkpoints beside training, which waits only until its state is copied.
+
+All ranks begin together. Rank 0 makes the directory and lays out the files; every rank copies what
+it holds and a thread of it writes that into the shared files, so nothing is gathered anywhere.
+When all are done, a thread of rank 0 hashes and seals. A directory that is not sealed has no name
+that a resume would look at, so a kill at any moment loses this checkpoint alone. The ranks must
+see one file system.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from retort.core.atomic import storage_errors
+from retort.core.digest import JSON
+from retort.core.errors import VerificationError
+from retort.core.seal import sealing
+from retort.models.checkpoint import KIND, not_finite
+from retort.train.checkpoints.tensor_file import TensorFile, TensorSpec
+from retort.train.engines.engine import File, Piece
+from retort.train.processes.world import World
+
+Tensors = Mapping[File, Mapping[str, TensorSpec]]
+
+
+class NotFinite(VerificationError):
+    """A state that must not be kept; says which of its tensors holds a NaN or an infinity."""
+
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time. Every method is called by all ranks at the same step."""
+
+    def __init__(self, world: World, inputs: Mapping[str, str], config: Mapping[str, JSON]) -> None:
+        """
+        Args:
+            inputs, config: of every checkpoint's seal.
+        """
+        self._world = world
+        self._inputs, self._config = inputs, config
+        self._copies: dict[tuple[File, str, int], Tensor] = {}
+        self._writing: _Task | None = None
+        self._sealing: _Task | None = None
+        self._stack = ExitStack()
+        self._target: Path | None = None
+        self._on_sealed: Callable[[], None] = _nothing
+
+    def begin(
+        self,
+        target: Path,
+        files: Mapping[str, bytes],
+        tensors: Tensors,
+        pieces: Iterable[Piece],
+        on_sealed: Callable[[], None] | None = None,
+    ) -> None:
+        """Copy the state and begin to write it; first wait for the checkpoint before this one.
+
+        Args:
+            files: name -> content of the small files (rank 0's count).
+            tensors: of each tensor file; `<file>.safetensors` is its name.
+            pieces: what this rank holds of them; others are left out.
+            on_sealed: called in a thread of rank 0.
+        Raises:
+            NotFinite: nothing is written, on no rank.
+            StorageError: the disk is full or permission is missing; what was sealed stays.
+        """
+        self.finish()
+        layouts: dict[File, TensorFile] = {file: TensorFile(tensors[file]) for file in tensors}
+        held = [piece for piece in pieces if piece.file in layouts]
+        check_finite(held, tensors, self._world)
+        folder = None
+        if self._world.is_main:
+            folder = self._stack.enter_context(
+                sealing(target, kind=KIND, inputs=self._inputs, config=self._config)
+            )
+            with storage_errors(target):
+                for name, content in files.items():
+                    (folder / name).write_bytes(content)
+                for file, layout in layouts.items():
+                    layout.create(folder / _name(file))
+        folder = self._world.broadcast_object(folder, f"before {target.name} was written")
+        assert folder is not None
+        copies = [self._copy(piece) for piece in held]
+        if self._world.device.type == "cuda":
+            torch.cuda.synchronize(self._world.device)
+        self._target = target
+        self._on_sealed = on_sealed or _nothing
+        self._writing = _Task(lambda: _write(target, folder, layouts, copies))
+
+    @property
+    def written(self) -> bool:
+        """Whether this rank's part is on its way to the disk and not yet there is nothing left."""
+        return self._writing is None or not self._writing.is_alive()
+
+    def seal(self) -> None:
+        """Begin to seal, once `written` is true on all ranks.
+
+        Raises:
+            StorageError: this rank could not write its part.
+        """
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        writing.result()
+        if self._world.is_main:
+            stack, self._stack = self._stack, ExitStack()
+            on_sealed = self._on_sealed
+
+            def seal() -> None:
+                stack.close()
+                on_sealed()
+
+            self._sealing = _Task(seal)
+
+    def finish(self) -> None:
+        """Wait until the checkpoint that was begun is sealed.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        if self._target is None:
+            return
+        if self._writing is not None:
+            self._writing.join()
+        self._world.barrier(f"{self._target.name} is written")
+        self.seal()
+        if self._sealing is not None:
+            sealing_now, self._sealing = self._sealing, None
+            sealing_now.result()
+        self._world.barrier(f"{self._target.name} is sealed")
+        self._target = None
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """After an error, drop what is not complete and keep what only has to be sealed."""
+        if kind is None:
+            self.finish()
+            return
+        for task in (self._writing, self._sealing):
+            if task is not None:
+                task.join()
+        self._stack.__exit__(kind, error, trace)
+
+    def _copy(self, piece: Piece) -> tuple[Piece, Tensor]:
+        """The values of a piece as they are now, in memory that is used again and again."""
+        key = (piece.file, piece.name, piece.offset)
+        if key not in self._copies:
+            pinned = self._world.device.type == "cuda"
+            self._copies[key] = torch.empty(
+                piece.values.shape, dtype=piece.values.dtype, pin_memory=pinned
+            )
+        self._copies[key].copy_(piece.values, non_blocking=True)
+        return piece, self._copies[key]
+
+
+def check_finite(pieces: Iterable[Piece], tensors: Tensors, world: World) -> None:
+    """Refuse a state that is not finite, on all ranks alike.
+
+    Args:
+        pieces: what this rank holds.
+        tensors: of the state; their names are those that are said.
+    Raises:
+        NotFinite: of the first tensor by file and name.
+    """
+    names = [
+        f"{name} of {_name(file)}" for file in sorted(tensors) for name in sorted(tensors[file])
+    ]
+    ordered = sorted(pieces, key=lambda one: (one.file, one.name))
+    found = not_finite((f"{one.name} of {_name(one.file)}", one.values) for one in ordered)
+    place = len(names) if found is None else names.index(found)
+    first = int(world.gather(torch.tensor([place]), "while the state was looked over").min())
+    if first < len(names):
+        raise NotFinite(f"{names[first]} is not finite")
+
+
+class _Task(Thread):
+    """A call in a thread, whose error is raised where its result is asked for."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__()
+        self._call = call
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Thread's."""
+        try:
+            self._call()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> None:
+        """Wait for the call to end.
+
+        Raises:
+            BaseException: what the call raised.
+        """
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _write(
+    target: Path,
+    folder: Path,
+    layouts: Mapping[File, TensorFile],
+    copies: Iterable[tuple[Piece, Tensor]],
+) -> None:
+    with storage_errors(target), ExitStack() as stack:
+        descriptors = {}
+        for file in layouts:
+            descriptors[file] = os.open(folder / _name(file), os.O_WRONLY)
+            stack.callback(os.close, descriptors[file])
+        for piece, values in copies:
+            layouts[piece.file].write(descriptors[piece.file], piece.name, piece.offset, values)
+        for descriptor in descriptors.values():
+            os.fsync(descriptor)
+
+
+def _name(file: File) -> str:
+    return f"{file}.safetensors"
+
+
+def _nothing() -> None:
+    pass

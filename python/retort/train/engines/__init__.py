@@ -1,0 +1,1 @@
+"""Who computes a step: the gradient's sum over all processes, and the update."""

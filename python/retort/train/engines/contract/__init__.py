@@ -1,0 +1,1 @@
+"""The engine whose result is one for every number of processes."""

@@ -1,0 +1,194 @@
+"""The contract's engine: the same weights, bit for bit, for every number of ranks.
+
+A step's batch is cut into logical shards, each run by itself in a shape and with a seed that depend
+on step and shard alone. Gradients are added along the canonical tree; the rank that owns a slice of
+the parameters finishes the sum, clips and updates it, and hands the new weights to all others.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from retort.models.determinism import seed_from
+from retort.models.parameters import ParameterGroup
+from retort.train.engines.contract.exchange import GradientExchange, begin_gathering, gathered
+from retort.train.engines.contract.gradients import GradientTree
+from retort.train.engines.contract.layout import BLOCK, FlatLayout
+from retort.train.engines.contract.norms import block_squares, norm_of
+from retort.train.engines.contract.sliced_adamw import SlicedAdamW
+from retort.train.engines.contract.tree import plan_range, share_of
+from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, Piece
+from retort.train.processes.world import World
+from retort.train.timing.phases import PhaseClock
+
+
+@dataclass(frozen=True)
+class ContractSettings:
+    """What decides the bits of a step, and how large the pieces are that travel (which does not).
+
+    Attributes:
+        shards: logical shards of a step.
+        autocast: matrices are multiplied in bfloat16; weights, gradients and sums are float32.
+        bucket: elements that travel together.
+        block: see `layout.BLOCK`.
+    """
+
+    seed: int
+    shards: int
+    autocast: bool
+    betas: tuple[float, float]
+    eps: float
+    max_grad_norm: float
+    bucket: int = 4 << 20
+    block: int = BLOCK
+
+
+class ContractEngine:
+    """Trains a model by logical shards; see `retort.train.engines.engine.Engine`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: Sequence[ParameterGroup],
+        settings: ContractSettings,
+        *,
+        world: World,
+        micro_batch: MicroBatch,
+        loss: Loss,
+        clock: PhaseClock,
+    ) -> None:
+        """
+        Args:
+            model: on the world's device; its trainable parameters are float32 and become views.
+            groups: of all trainable parameters.
+        """
+        self.model = model
+        self._settings, self._world, self._clock = settings, world, clock
+        self._micro_batch, self._loss = micro_batch, loss
+        self._share = share_of(world.rank, world.size, settings.shards)
+
+        # Backward reaches the last ones first.
+        named = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+        self._parameters = dict(reversed(named))
+        sizes = {name: one.numel() for name, one in self._parameters.items()}
+        self._layout = FlatLayout.of(sizes, settings.block)
+        self._buckets = self._layout.buckets(world.size, settings.bucket)
+        self._weights = self._flatten()
+
+        plan = plan_range(self._share, settings.shards)
+        self._exchange = GradientExchange(
+            world.rank, world.size, settings.shards, self._buckets, world.device
+        )
+        self._gradients = GradientTree(
+            self._parameters, self._layout, self._buckets, plan, self._send
+        )
+        slices = [bucket.slice_of(world.rank, world.size) for bucket in self._buckets]
+        self._adamw = SlicedAdamW(
+            self._weights,
+            self._layout,
+            slices,
+            groups,
+            betas=settings.betas,
+            eps=settings.eps,
+        )
+
+    def step(self, number: int, lr: float) -> Outcome:
+        """Run this rank's shards and update the weights on all ranks."""
+        self._ready, self._next = set[int](), 0
+        losses = [self._run(number, shard, place) for place, shard in enumerate(self._share)]
+        with self._clock.phase("communication"):
+            gradients = [
+                self._exchange.slice_of_sum(number, self._gradients.roots)
+                for number in range(len(self._buckets))
+            ]
+        outcome = self._agree(gradients, losses)
+        limit = self._settings.max_grad_norm
+        self._adamw.step(gradients, lr, max(1.0, outcome.gradient_norm / limit))
+        with self._clock.phase("communication"):
+            for work in begin_gathering(
+                self._weights, self._buckets, self._world.rank, self._world.size
+            ):
+                work.wait()
+        return outcome
+
+    def pieces(self) -> Iterator[Piece]:
+        """Weights and moments of this rank's slices; what is not trained comes from rank 0."""
+        yield from self._adamw.pieces()
+        if self._world.rank == 0:
+            for name, values in self._untrained().items():
+                yield Piece("model", name, 0, values.detach().reshape(-1))
+
+    def restore(self, read: Callable[[File, str], Tensor], step: int) -> None:
+        """Take over weights and moments; each rank keeps the moments of its slices."""
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(read("model", name))
+                moments = [read("optimizer", f"{one}.{name}") for one in ("exp_avg", "exp_avg_sq")]
+                self._adamw.restore(name, moments[0], moments[1], step)
+            for name, values in self._untrained().items():
+                values.copy_(read("model", name))
+
+    def _run(self, number: int, shard: int, place: int) -> float:
+        with self._clock.phase("data"):
+            batch = self._micro_batch(number, shard)
+        torch.manual_seed(seed_from(self._settings.seed, "dropout", number, shard))
+        self._gradients.begin(place)
+        autocast = (
+            torch.autocast(self._world.device.type, torch.bfloat16)
+            if self._settings.autocast
+            else nullcontext()
+        )
+        with autocast:
+            loss = self._loss(self.model, batch, number)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._gradients.end()
+        return loss.item()
+
+    def _send(self, bucket: int) -> None:
+        """Send a bucket, but never before the ones before it: ranks must agree on the order."""
+        self._ready.add(bucket)
+        while self._next in self._ready:
+            self._exchange.send(self._next, self._gradients.roots)
+            self._next += 1
+
+    def _agree(self, gradients: Sequence[Tensor], losses: Sequence[float]) -> Outcome:
+        """Losses and norm, equal on all ranks: each gives what it knows, zero elsewhere."""
+        size, block, shards = self._world.size, self._settings.block, self._settings.shards
+        squares = torch.cat([block_squares(one, block) for one in gradients])
+        known = torch.zeros(shards, dtype=torch.float64, device=squares.device)
+        known[self._share.start : self._share.stop] = torch.tensor(losses, dtype=torch.float64)
+        with self._clock.phase("communication"):
+            rows = gathered(torch.cat([squares, known]), size)
+        of_buckets = [len(one) // block for one in gradients]
+        slices = torch.split(rows[:, : len(squares)], of_buckets, dim=1)
+        in_order = torch.cat([one.reshape(-1) for one in slices])[: self._layout.blocks]
+        every = rows[:, len(squares) :].tolist()
+        shares = [share_of(rank, size, shards) for rank in range(size)]
+        return Outcome(
+            losses=tuple(
+                every[rank][shard] for rank, share in enumerate(shares) for shard in share
+            ),
+            gradient_norm=norm_of(in_order),
+        )
+
+    def _flatten(self) -> Tensor:
+        """Move the trainable parameters into one flat vector; they become views of it."""
+        weights = torch.zeros(self._buckets[-1].end, device=self._world.device)
+        for slot in self._layout.slots:
+            parameter = self._parameters[slot.name]
+            view = weights[slot.start : slot.end].view_as(parameter)
+            view.copy_(parameter.detach())
+            parameter.data = view
+        return weights
+
+    def _untrained(self) -> dict[str, Tensor]:
+        """Frozen parameters and buffers that a checkpoint holds."""
+        held = self.model.state_dict(keep_vars=True)
+        return {
+            name: values
+            for name, values in held.items()
+            if name not in self._parameters and not values.requires_grad
+        }

@@ -1,0 +1,64 @@
+"""The engine that a recipe asks for."""
+
+from typing import TypedDict
+
+from retort.models.parameters import parameter_groups
+from retort.train.engines.contract.engine import ContractEngine, ContractSettings
+from retort.train.engines.engine import Engine, Loss, MicroBatch
+from retort.train.processes.world import World
+from retort.train.recipe import DeepSpeedConfig, TrainingRecipe
+from retort.train.tasks.task import Task
+from retort.train.timing.phases import PhaseClock
+
+
+class _Parts(TypedDict):
+    """What every engine is made of besides the model and its settings."""
+
+    world: World
+    micro_batch: MicroBatch
+    loss: Loss
+    clock: PhaseClock
+
+
+def open_engine(
+    recipe: TrainingRecipe, task: Task, world: World, clock: PhaseClock
+) -> tuple[Engine, tuple[str, ...]]:
+    """The engine for a task's model, and the names of the weights that it trains.
+
+    Raises:
+        ConfigError: the model cannot be frozen as the recipe says, or the engine cannot share the
+            shards among so many processes.
+    """
+    groups = parameter_groups(task.model, recipe.model, recipe.optimizer.weight_decay)
+    trained = tuple(name for group in groups for name in group.names)
+    parts: _Parts = {
+        "world": world,
+        "micro_batch": task.micro_batch,
+        "loss": task.loss,
+        "clock": clock,
+    }
+    autocast = recipe.train.precision == "bfloat16"
+    if recipe.backend == "deepspeed":
+        # Takes long to import, and few runs need it.
+        from retort.train.engines.deepspeed.engine import DeepSpeedEngine, DeepSpeedSettings
+
+        zero = DeepSpeedSettings(
+            zero=recipe.deepspeed or DeepSpeedConfig(),
+            seed=recipe.train.seed,
+            batch=recipe.train.batch,
+            shards=recipe.train.shards,
+            autocast=autocast,
+            betas=recipe.optimizer.betas,
+            eps=recipe.optimizer.eps,
+            max_grad_norm=recipe.optimizer.max_grad_norm,
+        )
+        return DeepSpeedEngine(task.model, groups, zero, **parts), trained
+    settings = ContractSettings(
+        seed=recipe.train.seed,
+        shards=recipe.train.shards,
+        autocast=autocast,
+        betas=recipe.optimizer.betas,
+        eps=recipe.optimizer.eps,
+        max_grad_norm=recipe.optimizer.max_grad_norm,
+    )
+    return ContractEngine(task.model, groups, settings, **parts), trained

@@ -1,0 +1,1 @@
+"""Those who see each step: console, files, TensorBoard, Weights & Biases."""

@@ -1,0 +1,85 @@
+"""One process of a training run, and what the first of them says at the end."""
+
+import json
+import logging
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+from retort.core.cli import Invocation, seal_line
+from retort.core.config import to_yaml
+from retort.core.errors import VerificationError, shown
+from retort.evaluate.language_metrics import LanguageMetrics
+from retort.train.processes.failures import recorded
+from retort.train.processes.world import joined
+from retort.train.run.directory import REPORT
+from retort.train.run.request import Order, load, typed
+from retort.train.run.run import run_recipe
+from retort.train.run.source import source_facts
+from retort.train.run.verdict import RunResult
+
+
+def work(order: Order, invocation: Invocation) -> int:
+    """Be one process of the run. The first says how it went: figures on standard error, the seal
+    on standard output.
+
+    Raises:
+        VerificationError: the run finished, and its checkpoint is not what was promised.
+    """
+    with (
+        recorded(os.environ) as mark,
+        joined(os.environ, order.arrival_s, collective_timeout_s=order.collective_s) as world,
+    ):
+        if not world.is_main:
+            # What others than the first say is shown when they crash: it should say why.
+            logging.getLogger("retort").setLevel(logging.WARNING)
+        recipe = load(order, invocation)
+        if world.is_main:
+            print(
+                f"# recipe {shown(recipe.name)}, resolved\n{to_yaml(recipe.config)}",
+                file=sys.stderr,
+            )
+        source = source_facts(invocation.workspace)
+        result = run_recipe(recipe, order.out, world, mark=mark, source=source)
+        if result is not None:
+            _tell(result, order, invocation)
+    return 0
+
+
+def _tell(result: RunResult, order: Order, invocation: Invocation) -> None:
+    print(_summary(result, order.out, invocation), file=sys.stderr)
+    if order.as_json:
+        print(json.dumps(_as_json(result, order.out)))
+    if result.failure is not None:
+        sys.stdout.flush()
+        raise VerificationError(f"{order.out}: {result.failure}")
+    print(f"next:\n{textwrap.indent(order.next_commands, '  ')}", file=sys.stderr)
+    if not order.as_json:
+        print(seal_line(result.checkpoint))
+
+
+def _summary(result: RunResult, out: Path, invocation: Invocation) -> str:
+    metrics = result.metrics
+    where = f"{result.seconds:.0f} s\nreport: {typed(out / REPORT, invocation)}"
+    if isinstance(metrics, LanguageMetrics):
+        return (
+            f"\nloss {metrics.loss:.4f}, perplexity {metrics.perplexity:.2f} on {metrics.tokens} "
+            f"held-out tokens, {where}"
+        )
+    low, high = metrics.interval
+    return (
+        f"\naccuracy {metrics.accuracy:.4f} on {metrics.documents} held-out documents "
+        f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {metrics.macro_f1:.4f}, {where}"
+    )
+
+
+def _as_json(result: RunResult, out: Path) -> dict[str, object]:
+    return {
+        "seal": result.checkpoint.seal,
+        "path": str(result.checkpoint.path),
+        "report": str(out / REPORT),
+        "failure": result.failure,
+        "metrics": result.metrics.to_json(),
+        "seconds": result.seconds,
+    }

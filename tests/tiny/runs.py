@@ -1,0 +1,126 @@
+"""Training as a user types it, in processes that a test may interrupt or kill."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from tests.tiny.inputs import write_documents, write_recipe, write_weights
+
+Done = subprocess.CompletedProcess[str]
+Process = subprocess.Popen[str]
+_SEAL = re.compile(r"seal (sha256:[0-9a-f]{64}) ")
+
+
+def tiny_recipe(root: Path, sections: Mapping[str, Mapping[str, object]] | None = None) -> Path:
+    """Write the tiny recipe with its documents and weights, and some keys of its own."""
+    documents = write_documents(root / "documents")
+    file = write_recipe(root / "tiny.yaml", documents, write_weights(root / "weights"))
+    recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for name, values in (sections or {}).items():
+        recipe.setdefault(name, {}).update(values)
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return file
+
+
+def typed(recipe: Path, out: Path, *more: str, settings: Sequence[str] = ()) -> list[str]:
+    """The arguments of a run; each setting is a `key=value`."""
+    chosen = [part for one in settings for part in ("--set", one)]
+    return ["--config", str(recipe), "--out", str(out), *chosen, *more]
+
+
+def train(arguments: Sequence[str], umask: int = 0o022, **environment: str) -> Done:
+    """Train to the end, in processes of its own."""
+    return subprocess.run(
+        _command(arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=umask,
+        env={**os.environ, **environment},
+    )
+
+
+def begin(arguments: Sequence[str], log: Path) -> Process:
+    """Begin to train; `log` takes what it says on standard error."""
+    with log.open("w", encoding="utf-8") as errors:
+        return subprocess.Popen(
+            _command(arguments), stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+
+
+def sealed(done: Done) -> str:
+    """The seal of a run that ended well."""
+    assert done.returncode == 0, done.stderr
+    return seal_of(done.stdout)
+
+
+def seal_of(output: str) -> str:
+    """The seal that the last line of standard output names."""
+    match = _SEAL.match(output.splitlines()[-1])
+    assert match is not None, output
+    return match[1]
+
+
+def steps_written(run: Path) -> int:
+    """How many steps metrics.jsonl holds."""
+    try:
+        return (run / "metrics.jsonl").read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def checkpoints(run: Path) -> list[str]:
+    """The names in the folder of checkpoints, those of hidden directories among them."""
+    try:
+        return sorted(os.listdir(run / "checkpoints"))
+    except FileNotFoundError:
+        return []
+
+
+def evaluation(run: Path) -> dict[str, float]:
+    """What the verifying process measured."""
+    values: dict[str, float] = json.loads((run / "evaluation.json").read_text())
+    return values
+
+
+def as_if_killed_at_the_end(run: Path, target: Path) -> Path:
+    """A copy of a finished run as a kill leaves it before its last file is in place."""
+    shutil.copytree(run, target)
+    (target / "run.json").unlink()
+    return target
+
+
+def wait_until(condition: Callable[[], object], process: Process) -> bool:
+    """Wait for something that a process does; false if it ended before."""
+    while not condition():
+        if process.poll() is not None:
+            return bool(condition())
+        time.sleep(0.001)
+    return True
+
+
+def workers(process: Process) -> list[int]:
+    """The processes that train, by rank; for a run of one process that one."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        number = int(entry.name)
+        with suppress(OSError, ValueError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+                ranks = [int(one[5:]) for one in environment if one.startswith(b"RANK=")]
+                found.update(dict.fromkeys(ranks, number))
+    return [found[rank] for rank in sorted(found)] or [process.pid]
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "retort.train.main", *arguments]
