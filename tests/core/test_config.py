@@ -30,6 +30,8 @@ class Optimizer(Frozen):
 
 
 class Settings(Frozen):
+    former_keys = {"pace": "optimizer", "tag": "label"}  # noqa: RUF012
+
     optimizer: Optimizer
     steps: int = 10
     directory: LocalPath | None = None
@@ -193,6 +195,26 @@ def test_a_key_is_the_text_that_is_written(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("{0: a, 1.50: b, true: c, ~: d, no: e}")
     assert read_values(file) == {"0": "a", "1.50": "b", "true": "c", "~": "d", "no": "e"}
+
+
+def test_a_former_key_is_read_with_a_notice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = load(tmp_path, "optimizer: {lr: 1.0}\nlabel: a\n")
+    assert caplog.messages == []
+    assert load(tmp_path, "pace: {lr: 1.0}\ntag: a\n") == now
+    assert [text.split(": ")[1].split(";")[0] for text in sorted(caplog.messages)] == [
+        "pace is called optimizer now",
+        "tag is called label now",
+    ]
+    caplog.clear()
+    assert load(tmp_path, RECIPE, "pace.lr=1.0", "tag=a") == now
+    assert caplog.messages[0].startswith("--set pace.lr=1.0: pace is called optimizer now")
+
+
+def test_a_key_and_its_former_spelling_are_not_both_taken(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has label and its former spelling tag; remove tag"):
+        load(tmp_path, RECIPE + "label: a\ntag: b\n")
 
 
 @settings(deadline=None)

@@ -81,7 +81,7 @@ class Trained:
 
     Attributes:
         outcomes: of each step, the same on all ranks.
-        half, end: the pieces of all ranks, joined, by "file/name".
+        half, end: the slices of all ranks, joined, by "file/name".
         resumed: the end of a training that went on from the half of one process.
     """
 
@@ -143,15 +143,15 @@ def _read(directory: Path, name: str, size: int) -> Trained:
 
 
 def joined(directory: Path, stem: str, size: int) -> dict[str, Tensor]:
-    """The tensors that the ranks wrote pieces of, flat, each element once."""
-    pieces: dict[str, dict[int, Tensor]] = {}
+    """The tensors that the ranks wrote slices of, flat, each element once."""
+    slices: dict[str, dict[int, Tensor]] = {}
     for rank in range(size):
         for key, values in load_file(directory / f"{stem}.{rank}").items():
             name, _, offset = key.rpartition("@")
-            assert int(offset) not in pieces.setdefault(name, {})
-            pieces[name][int(offset)] = values
+            assert int(offset) not in slices.setdefault(name, {})
+            slices[name][int(offset)] = values
     found = {}
-    for name, parts in pieces.items():
+    for name, parts in slices.items():
         ordered = [parts[offset] for offset in sorted(parts)]
         ends = torch.tensor([len(part) for part in ordered]).cumsum(0).tolist()
         assert sorted(parts) == [0, *ends[:-1]], f"{name} has gaps or comes twice"
@@ -218,9 +218,9 @@ def _train_by_ddp(case: Case, world: World, directory: Path) -> None:
 
 def _write(engine: ContractEngine, file: Path) -> None:
     found = {}
-    for piece in engine.pieces():
-        assert piece.values.ndim == 1
-        found[f"{piece.file}/{piece.name}@{piece.offset}"] = piece.values.clone()
+    for part in engine.slices():
+        assert part.values.ndim == 1
+        found[f"{part.file}/{part.name}@{part.offset}"] = part.values.clone()
     save_file(found, file)
 
 

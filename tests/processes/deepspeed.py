@@ -284,10 +284,10 @@ def _engine(case: Case, world: World, spoiled: float = 0.0) -> tuple[DeepSpeedEn
 def _write(engine: DeepSpeedEngine, case: Case, file: Path, world: World) -> None:
     shapes = {name: each.shape for name, each in build(case.family).named_parameters()}
     found = {}
-    for piece in engine.pieces():
-        assert piece.values.ndim == 1 and piece.offset == 0 and piece.values.dtype == torch.float32
-        parameter = piece.name.removeprefix("exp_avg.").removeprefix("exp_avg_sq.")
-        found[f"{piece.file}/{piece.name}"] = piece.values.reshape(shapes[parameter])
+    for part in engine.slices():
+        assert part.values.ndim == 1 and part.offset == 0 and part.values.dtype == torch.float32
+        parameter = part.name.removeprefix("exp_avg.").removeprefix("exp_avg_sq.")
+        found[f"{part.file}/{part.name}"] = part.values.reshape(shapes[parameter])
     assert world.is_main or not found
     if world.is_main:
         save_file(found, file)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--at", type=int)
     parser.add_argument("--rank", type=int)
     parser.add_argument("--do", choices=sorted(_DEEDS))
-    parser.add_argument("--arrival", type=float, default=60.0)
+    parser.add_argument("--join-timeout", type=float, default=60.0)
     parser.add_argument("--collective", type=float, default=60.0)
     parser.add_argument("--alone", type=float, help="seconds that rank 0 takes before all begin")
     parser.add_argument("--stops", action="store_true", help="rank 0 stands still then")
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         launch(plan, "tests.processes.train", without_launch_arguments(arguments))
     with (
         recorded(os.environ) as mark,
-        joined(os.environ, options.arrival, collective_timeout_s=options.collective) as world,
+        joined(os.environ, options.join_timeout, collective_timeout_s=options.collective) as world,
         stop_request() as stop,
     ):
         trace(options.traces, world, f"joined {world.size}")

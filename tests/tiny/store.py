@@ -19,7 +19,7 @@ from tokenizers import (
 
 from retort.data.config import CorpusConfig
 from retort.data.preparation.writer import Written, write_store
-from retort.data.reading.workers import LocalEngine
+from retort.data.reading.workers import LocalWorkers
 from retort.data.sources.documents import Document, Part
 from retort.data.store.shards import ShardSizes
 
@@ -78,7 +78,7 @@ def write_tiny_store(
         target,
         write_corpus(target.with_name(f"{target.name}-corpus"), given, files),
         tokenizer or bert_tokenizer(),
-        engine=LocalEngine(workers),
+        workers=LocalWorkers(workers),
         sizes=sizes,
     )
 

@@ -70,7 +70,7 @@ def test_smoke_is_what_is_promised_of_it() -> None:
         ("train.steps=10000000000", "train.steps cannot be 10000000000: input should be less than"),
         ("train.seed=-1", "train.seed cannot be -1"),
         ("train.shards=5000", "train.shards cannot be 5000"),
-        ("care.window=1000000000", "care.window cannot be 1000000000"),
+        ("divergence.window=1000000000", "divergence.window cannot be 1000000000"),
         ("data.held_out=5e-324", "data.held_out cannot be 5e-324"),
         (
             "model.weights.directory=~nosuchuser/x",
@@ -151,7 +151,7 @@ def test_sections_that_go_together_are_read_and_written_and_read_again(
     ("override", "differs"),
     [
         ("checkpoints.every=3", False),
-        ("care.spike=4.0", False),
+        ("divergence.spike=4.0", False),
         ("logging.every=7", False),
         ("train.seed=1", True),
         ("train.shards=8", True),
@@ -202,3 +202,11 @@ def test_a_token_store_brings_all_but_what_makes_batches_with_it(tmp_path: Path)
     assert sealed["data"] == {"x": 1, "max_tokens": 32, "grouping": 16, "pad_to": 16}
     with pytest.raises(ConfigError, match=r"data\.held_out was decided when the store was made"):
         load_recipe(TrainingRecipe, written, ["data.held_out=0.3"], Path())
+
+
+def test_the_former_name_of_the_guard_against_divergence_is_read() -> None:
+    spoken = [
+        load_recipe(TrainingRecipe, recipes() / "smoke.yaml", [f"{section}.spike=4.0"], Path())
+        for section in ("care", "divergence")
+    ]
+    assert spoken[0] == spoken[1]

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import logging
 import math
 import re
 import types
@@ -9,7 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 import yaml
 from pydantic import (
@@ -26,6 +37,7 @@ from retort.core.digest import JSON, canonical_json, open_regular
 from retort.core.errors import ConfigError, UserError, shown
 from retort.core.paths import resolved
 
+_log = logging.getLogger(__name__)
 _MOST = 1 << 17
 """Bytes of a recipe. Ours have some hundred."""
 _DEPTH = 32
@@ -39,6 +51,9 @@ class Frozen(BaseModel):
     """A component's configuration: it cannot change, and it knows all its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    former_keys: ClassVar[Mapping[str, str]] = {}
+    """Former spelling of a key of a recipe, and the key. It is read, with a notice, for one version."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Frozen)
@@ -76,7 +91,7 @@ def load_recipe(
         ConfigError: names the key, what is allowed, and the file or override that is wrong.
     """
     name = str(source) if isinstance(source, Path) else source.name
-    values = read_values(source)
+    values = _respelt(model, read_values(source), shown(name))
     origins: dict[tuple[str, ...], str] = {}
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -86,6 +101,9 @@ def load_recipe(
             raise ConfigError(f"{origin}: write it as key=value, such as optimizer.lr=3e-5")
         if len(path) > _DEPTH:
             raise ConfigError(f"{origin}: has {len(path)} levels, and {_DEPTH} are possible")
+        if path[0] in model.former_keys:
+            _tell_former(model, path[0], origin)
+            path = (model.former_keys[path[0]], *path[1:])
         _assign(values, path, _yaml(text, origin), origin)
         origins[path] = origin
     try:
@@ -95,6 +113,27 @@ def load_recipe(
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         raise ConfigError(_describe(model, first, origins, shown(name))) from error
     return Recipe(name.rsplit("/", 1)[-1].rsplit(".", 1)[0], config)
+
+
+def _respelt(model: type[Frozen], values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """The values of a recipe with the keys as they are called now."""
+    found = dict(values)
+    for former in model.former_keys.keys() & values.keys():
+        key = model.former_keys[former]
+        if key in values:
+            raise ConfigError(
+                f"{origin}: has {key} and its former spelling {former}; remove {former}"
+            )
+        _tell_former(model, former, origin)
+        found[key] = found.pop(former)
+    return found
+
+
+def _tell_former(model: type[Frozen], former: str, origin: str) -> None:
+    _log.warning(
+        "%s: %s is called %s now; the old name is read in this version and not in the next",
+        *(origin, former, model.former_keys[former]),
+    )
 
 
 def read_values(source: Path | Traversable) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from retort.data.files.decoding import printable
 from retort.data.preparation.recipe import PreparationRecipe, read_tokenizer, recipes
 from retort.data.preparation.run import prepare_store
 from retort.data.preparation.writer import Written
-from retort.data.reading.workers import Engine, LocalEngine
+from retort.data.reading.workers import LocalWorkers, Workers
 from retort.data.store.store import REPORT
 
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         recipe.config.data,
         recipe.config.tokenizer.train or read_tokenizer(recipe.config.tokenizer),
         special_in_text=recipe.config.tokenizer.special_in_text,
-        engine=_engine(options),
+        workers=_workers(options),
     )
     _say(written, time.monotonic() - start, out)
     if options.json:
@@ -59,14 +59,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _engine(options: argparse.Namespace) -> Engine:
+def _workers(options: argparse.Namespace) -> Workers:
     if options.engine == "ray":
-        from retort.data.reading.ray_engine import RayEngine  # takes a second to import
+        from retort.data.reading.ray_workers import RayWorkers  # takes a second to import
 
-        return RayEngine(options.address or "auto", options.workers)
+        return RayWorkers(options.address or "auto", options.workers)
     if options.address is not None:
         raise UserError("--address is that of a Ray cluster; give --engine ray with it")
-    return LocalEngine(options.workers)
+    return LocalWorkers(options.workers)
 
 
 def _say(written: Written, seconds: float, out: Path) -> None:

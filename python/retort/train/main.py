@@ -32,7 +32,7 @@ from retort.train.processes.launch import (
 from retort.train.processes.world import is_worker
 from retort.train.recipe import TrainingRecipe, recipes
 from retort.train.run.directory import CHECKPOINT, check_usable, clear
-from retort.train.run.request import Order, load, typed
+from retort.train.run.request import Request, load, typed
 
 _OVERWRITE = "--overwrite"
 _PROCESS_BYTES = 1 << 26
@@ -52,13 +52,13 @@ def main(arguments: Sequence[str]) -> int:
     check_place(out)
     plan = launch_from(options)
     checkpoint = shlex.quote(typed(out / CHECKPOINT, invocation))
-    order = Order(
+    request = Request(
         config=options.config,
         overrides=options.set,
         out=out,
         next_commands=f"./tools/bazel run //serve -- --checkpoint {checkpoint}",
         as_json=options.json,
-        arrival_s=options.join_timeout,
+        join_timeout_s=options.join_timeout,
         collective_s=options.collective_timeout,
     )
     if is_worker(os.environ, plan):
@@ -67,8 +67,8 @@ def main(arguments: Sequence[str]) -> int:
                 f"{_OVERWRITE}: a process that is started again would remove what it should go on "
                 f"with; remove {out} yourself, or have this command start the processes (--nproc)"
             )
-        return _work(order, invocation)
-    recipe = load(order, invocation)
+        return _work(request, invocation)
+    recipe = load(request, invocation)
     if options.overwrite:
         clear(out)
     check_usable(out)
@@ -76,15 +76,15 @@ def main(arguments: Sequence[str]) -> int:
         _check_processes(plan.nproc, recipe.config)
         left = [one for one in without_launch_arguments(arguments) if one != _OVERWRITE]
         launch(plan, "retort.train.main", left)
-    return _work(order, invocation)
+    return _work(request, invocation)
 
 
-def _work(order: Order, invocation: Invocation) -> int:
+def _work(request: Request, invocation: Invocation) -> int:
     # Takes seconds to import, which a process that only starts others can do without.
     with nothing_begun():
         from retort.train.run.worker import work
 
-    return work(order, invocation)
+    return work(request, invocation)
 
 
 def _check_processes(nproc: int, recipe: TrainingRecipe) -> None:

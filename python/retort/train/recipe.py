@@ -1,8 +1,9 @@
 """A recipe: everything that decides what a training run computes."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -127,8 +128,8 @@ class DeepSpeedConfig(Frozen):
         return self
 
 
-class CareConfig(Frozen):
-    """When to stop. It changes no step that is made, so no seal holds it."""
+class DivergenceConfig(Frozen):
+    """When a run that goes wrong is stopped. It changes no step that is made, so no seal holds it."""
 
     spike: float | None = Field(default=None, gt=1.0)
     """Stop if a loss is more than so many times the median of the last ones; none: never."""
@@ -152,6 +153,8 @@ class LoggingConfig(Frozen):
 class TrainingRecipe(Frozen):
     """A training run: same recipe, same inputs, same seal."""
 
+    former_keys: ClassVar[Mapping[str, str]] = {"care": "divergence"}
+
     data: DataConfig
     tokenizer: TokenizerConfig | None = None
     """For a language model whose documents are not a token store yet."""
@@ -165,7 +168,7 @@ class TrainingRecipe(Frozen):
     for each."""
     deepspeed: DeepSpeedConfig | None = None
     checkpoints: CheckpointsConfig = CheckpointsConfig()
-    care: CareConfig = CareConfig()
+    divergence: DivergenceConfig = DivergenceConfig()
     logging: LoggingConfig = LoggingConfig()
 
     @model_validator(mode="after")
@@ -194,7 +197,7 @@ def _check_language(recipe: TrainingRecipe) -> None:
         )
 
 
-NOT_SEALED = ("checkpoints", "care", "logging")
+NOT_SEALED = ("checkpoints", "divergence", "logging")
 """Sections that change nothing that is computed."""
 
 

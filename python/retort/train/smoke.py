@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from retort.core.cli import Arguments, Invocation, run
 from retort.train.run.directory import clear
-from retort.train.run.request import Order
+from retort.train.run.request import Request
 from retort.train.run.worker import work
 
 _NEXT = """\
@@ -26,8 +26,10 @@ def main(arguments: Sequence[str]) -> int:
     invocation = Invocation.from_environment()
     out = invocation.workspace / "runs" / "smoke"
     clear(out)
-    order = Order("smoke", (), out, _NEXT, as_json=options.json, arrival_s=0.0, collective_s=0.0)
-    return work(order, invocation)
+    request = Request(
+        "smoke", (), out, _NEXT, as_json=options.json, join_timeout_s=0.0, collective_s=0.0
+    )
+    return work(request, invocation)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from retort.data.corpus.verdicts import (
     DUPLICATE,
     EMPTY,
     HELD_OUT,
-    PARTS,
+    PART_OF_VERDICT,
     TRAIN,
     check_leakage,
     settle,
@@ -43,9 +43,9 @@ def test_the_same_documents_stay_as_in_memory(documents: list[Document]) -> None
     stay = [next((one for one in same if one.part == "held_out"), same[0]) for same in clear]
     verdicts = settle(columns_of(documents), 0.3).verdicts
     kept = {
-        (document.text, document.label, document.part): PARTS[verdict]
+        (document.text, document.label, document.part): PART_OF_VERDICT[verdict]
         for document, verdict in zip(documents, verdicts.tolist(), strict=True)
-        if verdict in PARTS
+        if verdict in PART_OF_VERDICT
     }
     expected = {
         (document.text, document.label, document.part): document.part
@@ -85,7 +85,7 @@ def test_the_parts_of_a_fold_are_those_of_each_digest() -> None:
     columns = columns_of(documents)
     for held_out, fold in ((0.2, 0), (0.2, 4), (1 / 3, 1), (1 / 3, 2)):
         verdicts = settle(columns, held_out, fold).verdicts
-        assert [PARTS[verdict] for verdict in verdicts.tolist()] == [
+        assert [PART_OF_VERDICT[verdict] for verdict in verdicts.tolist()] == [
             part_of(document.digest, held_out, fold) for document in documents
         ]
 

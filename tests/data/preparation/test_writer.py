@@ -12,7 +12,7 @@ from retort.core.errors import DataError, RetortError, SealError, StorageError
 from retort.core.seal import sealing, verify
 from retort.data.config import CorpusConfig
 from retort.data.preparation.writer import Written, write_store
-from retort.data.reading.workers import LocalEngine
+from retort.data.reading.workers import LocalWorkers
 from retort.data.sources.documents import Document
 from retort.data.store.shards import ShardSizes
 from retort.data.store.store import TokenStore
@@ -85,7 +85,7 @@ def test_what_is_in_the_memory_of_this_process_is_read_here(tmp_path: Path) -> N
             {"source": "jsonl", "files": files, "near_duplicates": {"action": "ignore"}}
         )
         written = write_store(
-            tmp_path / "store", config, TOKENIZER, engine=LocalEngine(2), sizes=SIZES
+            tmp_path / "store", config, TOKENIZER, workers=LocalWorkers(2), sizes=SIZES
         )
     finally:
         memory.rm("/writer", recursive=True)
@@ -135,10 +135,10 @@ def test_what_was_tokenised_before_an_error_is_kept_and_used(tmp_path: Path, wor
     last.write_text(content + "{\n")
     row = content.count("\n") + 1
     with pytest.raises(DataError, match=rf"^{last}: row {row} is not JSON"):
-        write_store(target, config, TOKENIZER, engine=LocalEngine(workers), sizes=SIZES)
+        write_store(target, config, TOKENIZER, workers=LocalWorkers(workers), sizes=SIZES)
     assert not target.exists()
     last.write_text(content)
-    written = write_store(target, config, TOKENIZER, engine=LocalEngine(workers), sizes=SIZES)
+    written = write_store(target, config, TOKENIZER, workers=LocalWorkers(workers), sizes=SIZES)
     assert written.reused + written.tokenised == 500
     assert written.reused >= 400 if workers == 1 else written.reused > 0
     assert written.sealed.seal == seal_of(tmp_path, given)
@@ -190,7 +190,7 @@ def test_a_file_over_the_limit_of_the_system_is_one_clear_error_and_loses_nothin
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
     try:
         with pytest.raises(StorageError, match=r"store: cannot be written: .*make room"):
-            write_store(target, config, TOKENIZER, engine=LocalEngine(workers), sizes=sizes)
+            write_store(target, config, TOKENIZER, workers=LocalWorkers(workers), sizes=sizes)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert verify(target).seal == before.sealed.seal
@@ -212,7 +212,7 @@ def test_a_worker_that_is_killed_is_one_clear_error(tmp_path: Path) -> None:
             tmp_path / "store",
             config,
             TOKENIZER,
-            engine=LocalEngine(2),
+            workers=LocalWorkers(2),
             sizes=SIZES,
             progress=kill,
         )

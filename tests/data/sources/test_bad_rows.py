@@ -16,7 +16,7 @@ from retort.core.errors import ConfigError, DataError
 from retort.data.config import CorpusConfig
 from retort.data.corpus.corpus import survey
 from retort.data.corpus.report import render
-from retort.data.reading.workers import LocalEngine
+from retort.data.reading.workers import LocalWorkers
 from retort.data.sources.pieces import cut
 from retort.data.sources.read import decoder_of, documents_of, stream_documents
 
@@ -144,7 +144,7 @@ def test_rows_are_numbered_alike_in_one_piece_and_in_many(tmp_path: Path) -> Non
         total += decoder.tally.bad.total()
         blank += decoder.tally.blank
     assert (total, blank) == (8, 8)
-    found = survey(settings, LocalEngine(2)).validation.rows
+    found = survey(settings, LocalWorkers(2)).validation.rows
     assert found.blank == 8
     assert [one.place.row for one in found.places] == list(range(18, 40_000, 5000))
 

@@ -15,7 +15,7 @@ from retort.core.signals import Terminated
 from retort.evaluate.report.run_facts import Evaluation
 from retort.models.checkpoint import stored_weights
 from retort.models.determinism import fix_arithmetic
-from retort.train.checkpoints.policy import Keeper
+from retort.train.checkpoints.policy import CheckpointPolicy
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.checkpoints.resume import TensorReader, checkpoint_path, newest_checkpoint
 from retort.train.checkpoints.tensor_file import TensorSpec
@@ -31,8 +31,8 @@ FILES = {"config.json": b"{}"}
 class Run:
     """A run that keeps its state as it is told, and what it had done when each was begun."""
 
-    def __init__(self, path: Path, keeper: Keeper, engine: ContractEngine) -> None:
-        self.path, self.keeper, self.engine = path, keeper, engine
+    def __init__(self, path: Path, policy: CheckpointPolicy, engine: ContractEngine) -> None:
+        self.path, self.policy, self.engine = path, policy, engine
         self.progress = ProgressRecord()
         self.begun: list[int] = []
 
@@ -43,7 +43,7 @@ class Run:
         if loss is not None:
             evaluation = Evaluation(self.progress.step, {"loss": loss})
             self.progress = self.progress.with_evaluation(evaluation)
-        self.keeper.after(self.progress, done=done)
+        self.policy.after(self.progress, done=done)
 
     @property
     def kept(self) -> list[int]:
@@ -63,7 +63,7 @@ def running(path: Path, **checkpoints: Any) -> Iterator[Run]:
     }
     run: Run
     with CheckpointWriter(ALONE, {"tokens": "sha256:0"}, {}) as writer, stop_request() as stop:
-        keeper = Keeper(
+        policy = CheckpointPolicy(
             path,
             CheckpointsConfig.model_validate(checkpoints),
             EvaluateConfig.model_validate({"every": 1}),
@@ -75,7 +75,7 @@ def running(path: Path, **checkpoints: Any) -> Iterator[Run]:
             stop=stop,
             before=lambda: run.begun.append(run.progress.step),
         )
-        run = Run(path, keeper, engine)
+        run = Run(path, policy, engine)
         yield run
 
 

@@ -15,7 +15,7 @@ from retort.core.seal import sealing, verify
 from retort.models.checkpoint import KIND
 from retort.train.checkpoints.tensor_file import TensorSpec
 from retort.train.checkpoints.writer import CheckpointWriter, NotFinite, Tensors
-from retort.train.engines.engine import File, Piece
+from retort.train.engines.engine import File, TensorSlice
 from retort.train.processes.world import World
 from tests.tiny.small_disk import IN_A_NAMESPACE, may_mount
 
@@ -28,14 +28,14 @@ from pathlib import Path
 import torch
 from retort.core.errors import StorageError
 from retort.train.checkpoints.writer import CheckpointWriter
-from retort.train.engines.engine import Piece
+from retort.train.engines.engine import TensorSlice
 from retort.train.checkpoints.tensor_file import TensorSpec
 from retort.train.processes.world import World
 run = Path(sys.argv[1])
 def save(writer, name, length):
     tensors = {"model": {"weight": TensorSpec(torch.float32, (length,))}}
-    pieces = [Piece("model", "weight", 0, torch.ones(length))]
-    writer.begin(run / name, {}, tensors, pieces)
+    slices = [TensorSlice("model", "weight", 0, torch.ones(length))]
+    writer.begin(run / name, {}, tensors, slices)
 try:
     with CheckpointWriter(World(0, 1, 0, torch.device("cpu")), {}, {}) as writer:
         save(writer, "small", 100)
@@ -66,13 +66,13 @@ class State:
             for file, tensors in self.files.items()
         }
 
-    def pieces(self) -> Iterator[Piece]:
+    def slices(self) -> Iterator[TensorSlice]:
         """Runs of at most four elements, the last one first."""
         for file, tensors in self.files.items():
             for name, tensor in tensors.items():
                 flat = tensor.view(-1)
                 for offset in reversed(range(0, len(flat), 4)):
-                    yield Piece(file, name, offset, flat[offset : offset + 4])
+                    yield TensorSlice(file, name, offset, flat[offset : offset + 4])
 
     def change(self) -> None:
         for tensors in self.files.values():
@@ -80,7 +80,7 @@ class State:
                 tensor.add_(1)
 
     def begin(self, writer: CheckpointWriter, target: Path) -> None:
-        writer.begin(target, FILES, self.specs, self.pieces())
+        writer.begin(target, FILES, self.specs, self.slices())
 
     def saved(self) -> dict[str, bytes]:
         return {
@@ -124,7 +124,7 @@ def test_what_training_changes_meanwhile_is_not_in_it(tmp_path: Path) -> None:
 def test_a_file_that_is_not_asked_for_is_left_out(tmp_path: Path) -> None:
     state = State()
     with writer_of() as writer:
-        writer.begin(tmp_path / "step", FILES, {"model": state.specs["model"]}, state.pieces())
+        writer.begin(tmp_path / "step", FILES, {"model": state.specs["model"]}, state.slices())
     assert left_in(tmp_path / "step") == sorted([*FILES, "manifest.json", "model.safetensors"])
     assert load_file(tmp_path / "step" / "model.safetensors")["count"] == 2
 
@@ -139,7 +139,7 @@ def test_the_next_one_begins_when_the_one_before_is_sealed(tmp_path: Path) -> No
     with writer_of() as writer:
         for name in ("one", "two"):
             target = tmp_path / name
-            writer.begin(target, FILES, state.specs, state.pieces(), partial(tell, target))
+            writer.begin(target, FILES, state.specs, state.slices(), partial(tell, target))
             assert told == ([] if name == "one" else ["one"])
     assert told == ["one", "two"], "each is told once, when it is there"
 

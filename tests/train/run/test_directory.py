@@ -163,7 +163,9 @@ def test_an_unfinished_run_of_another_recipe_is_refused_and_every_key_is_named(
 
 def test_sections_that_change_no_result_may_change_on_the_way(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
-    write_recipe(run, recipe(checkpoints={"every": 3}, care={"spike": 4.0}, logging={"every": 7}))
+    write_recipe(
+        run, recipe(checkpoints={"every": 3}, divergence={"spike": 4.0}, logging={"every": 7})
+    )
     values = yaml.safe_load((run / RECIPE).read_text())
     assert values["checkpoints"]["every"] == 3, "the recipe in the directory is the last one"
 

@@ -15,8 +15,8 @@ from retort.data.batches.readers import BlockReader, ClassificationReader, Shard
 from retort.data.store.shards import ShardSizes
 from retort.data.store.store import TokenStore
 from retort.train.observe.step import Step
-from retort.train.recipe import CareConfig
-from retort.train.run.divergence import Care, Fault, TrainingStopped
+from retort.train.recipe import DivergenceConfig
+from retort.train.run.divergence import DivergenceGuard, Fault, TrainingStopped
 from retort.train.run.inspection import refuse_stopped, write_inspection
 from tests.tiny.store import byte_level_tokenizer, documents, write_tiny_store
 
@@ -26,7 +26,7 @@ SMALL = ShardSizes(least=1000, spread=1000, most=4000)
 def fault() -> Fault:
     wrong = Step(17, math.nan, (0.1, 0.2, math.nan, 0.1), 3e-5, math.nan, samples=16, tokens=99)
     with pytest.raises(TrainingStopped) as caught:
-        Care(CareConfig()).judge(wrong)
+        DivergenceGuard(DivergenceConfig()).judge(wrong)
     return caught.value.fault
 
 

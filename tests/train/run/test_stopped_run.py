@@ -23,7 +23,7 @@ from tests.tiny.runs import (
 )
 
 DIVERGES = ["optimizer.lr=1e30", "checkpoints.every=1"]
-TOUCHY = ["care.spike=1.01", "care.window=5", "checkpoints.every=2"]
+TOUCHY = ["divergence.spike=1.01", "divergence.window=5", "checkpoints.every=2"]
 SELECT: dict[str, dict[str, object]] = {
     "train": {"steps": 60},
     "optimizer": {"lr": 3e-2},

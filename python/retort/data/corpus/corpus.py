@@ -25,12 +25,17 @@ from retort.data.corpus.validation import (
     Validation,
     validate,
 )
-from retort.data.corpus.verdicts import NEAR, check_leakage, remove_copies_by_tokens, settle
-from retort.data.corpus.verdicts import PARTS as PART_OF_VERDICT
+from retort.data.corpus.verdicts import (
+    NEAR,
+    PART_OF_VERDICT,
+    check_leakage,
+    remove_copies_by_tokens,
+    settle,
+)
 from retort.data.files.decoding import NAMED, NOT_UTF8, SPELLED, Place, Tally, check_bad_rows
 from retort.data.reading.chunks import PARTS, Chunk, Columns, join
 from retort.data.reading.read_piece import ReadingJob
-from retort.data.reading.workers import Engine, LocalEngine
+from retort.data.reading.workers import LocalWorkers, Workers
 from retort.data.similar.near_duplicates import NearDuplicates, Sample, find_near_duplicates
 from retort.data.sources.documents import Document, Part
 from retort.data.sources.pieces import Piece, cut
@@ -79,18 +84,18 @@ class Corpus:
             raise changed
 
 
-def survey(config: CorpusConfig, engine: Engine | None = None) -> Corpus:
+def survey(config: CorpusConfig, workers: Workers | None = None) -> Corpus:
     """Read a source: count, validate, find copies, decide what stays and where.
 
     Args:
-        engine: who reads; without one, this process.
+        workers: who reads; without one, this process.
     Raises:
         DataError: the source cannot be read, its documents cannot be learned from, or
             near-duplicates cross the split and the recipe calls that an error.
         HubUnavailable: the source is on the hub, which cannot be reached.
     """
     reader = CorpusReader(ReadingJob(config))
-    for _ in reader.read(engine or LocalEngine(workers=1)):
+    for _ in reader.read(workers or LocalWorkers(1)):
         pass
     return reader.settle(reader.columns())
 
@@ -108,9 +113,9 @@ class CorpusReader:
             None if config.near_duplicates.action == "ignore" else Sample(config.near_duplicates)
         )
 
-    def read(self, engine: Engine) -> Iterator[Chunk]:
+    def read(self, workers: Workers) -> Iterator[Chunk]:
         """Have the source read, and pass on each chunk; it is remembered without its tokens."""
-        for chunk in engine.run(self._job, self._stamped()):
+        for chunk in workers.run(self._job, self._stamped()):
             yield chunk
             self._dropped += chunk.tally.bad.total()
             check_bad_rows(

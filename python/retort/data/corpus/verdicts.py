@@ -17,7 +17,7 @@ from retort.data.sources.documents import Part
 from retort.data.store.keys import digests_of, halves
 
 EMPTY, TOKENLESS, DUPLICATE, AMBIGUOUS, SAME_TOKENS, NEAR, TRAIN, HELD_OUT = range(8)
-PARTS: dict[int, Part] = {TRAIN: "train", HELD_OUT: "held_out"}
+PART_OF_VERDICT: dict[int, Part] = {TRAIN: "train", HELD_OUT: "held_out"}
 _OWN = np.array([0, TRAIN, HELD_OUT], np.uint8)
 assert OWN_PARTS == (None, "train", "held_out")
 

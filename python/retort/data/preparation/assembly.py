@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.data.corpus.corpus import Corpus
-from retort.data.corpus.verdicts import PARTS
+from retort.data.corpus.verdicts import PART_OF_VERDICT
 from retort.data.preparation.token_bank import Located, TokenBank
 from retort.data.store.shards import (
     UNLABELLED,
@@ -55,7 +55,7 @@ def plan_shards(corpus: Corpus, sizes: ShardSizes, recipe: bytes) -> list[Planne
     numbers = {label: number for number, label in enumerate(corpus.labels)}
     label_numbers = np.array([numbers.get(str(name), UNLABELLED) for name in columns.names])
     planned = []
-    for verdict, part in sorted(PARTS.items(), key=lambda one: one[1]):
+    for verdict, part in sorted(PART_OF_VERDICT.items(), key=lambda one: one[1]):
         documents = np.flatnonzero(corpus.verdicts == verdict)
         keys, lengths = columns.keys[documents], columns.bytes[documents].astype(np.int64)
         for start, end in sizes.cut(keys, lengths):

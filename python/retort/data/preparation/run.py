@@ -13,7 +13,7 @@ from retort.data.preparation.progress import show_progress
 from retort.data.preparation.recipe import TokenizerTraining
 from retort.data.preparation.tokenizer_training import texts_to_learn_from, train_tokenizer
 from retort.data.preparation.writer import Written, write_store
-from retort.data.reading.workers import Engine, LocalEngine
+from retort.data.reading.workers import LocalWorkers, Workers
 from retort.data.store.store import REPORT, VALIDATION
 from retort.data.tokenizers.spellings import SpecialInText
 
@@ -26,7 +26,7 @@ def prepare_store(
     tokenizer: bytes | TokenizerTraining,
     *,
     special_in_text: SpecialInText = "text",
-    engine: Engine | None = None,
+    workers: Workers | None = None,
 ) -> Written:
     """Read and tokenise documents, decide which of them stay, and seal store and report at `out`.
 
@@ -37,17 +37,17 @@ def prepare_store(
         tokenizer: content of a `tokenizer.json`, or how one is trained on these documents, which
             are read twice more for that.
         special_in_text: what is done with special tokens that texts spell.
-        engine: who reads; without one, as many processes of this machine as are worth it.
+        workers: who reads; without one, as many processes of this machine as are worth it.
     Raises:
         UserError: the documents, the tokenizer or `out` are not usable; nothing is sealed.
     """
-    engine = engine or LocalEngine()
+    workers = workers or LocalWorkers()
     settings: dict[str, JSON] = {}
     learned_from: str | None = None
     if isinstance(tokenizer, TokenizerTraining):
         settings["tokenizer"] = for_seal(tokenizer)
         _log.info("training a tokenizer of %d tokens", tokenizer.vocabulary)
-        corpus = survey(config, engine)
+        corpus = survey(config, workers)
         learned_from = corpus.digest
         tokenizer = train_tokenizer(tokenizer, texts_to_learn_from(corpus, tokenizer.characters))
     with show_progress() as progress:
@@ -55,7 +55,7 @@ def prepare_store(
             out,
             config,
             tokenizer,
-            engine=engine,
+            workers=workers,
             settings=settings,
             special_in_text=special_in_text,
             progress=progress,

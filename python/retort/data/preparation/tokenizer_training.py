@@ -29,7 +29,7 @@ from tokenizers import (
 
 from retort.core.errors import DataError
 from retort.data.corpus.corpus import Corpus
-from retort.data.corpus.verdicts import PARTS, TRAIN
+from retort.data.corpus.verdicts import PART_OF_VERDICT, TRAIN
 from retort.data.preparation.recipe import END_OF_TEXT, TokenizerTraining
 from retort.data.preparation.word_counts import count_words
 from retort.data.reading.chunks import Columns
@@ -77,7 +77,7 @@ def texts_to_learn_from(corpus: Corpus, limit: int) -> Iterator[str]:
         DataError: the source is not as it was when it was first read.
     """
     taken = learned_characters(corpus.columns, corpus.verdicts == TRAIN, limit)
-    stays = np.flatnonzero(np.isin(corpus.verdicts, list(PARTS)))
+    stays = np.flatnonzero(np.isin(corpus.verdicts, list(PART_OF_VERDICT)))
     for number, document in zip(stays.tolist(), corpus.documents(), strict=True):
         if taken[number]:
             yield document.text[: taken[number]]

@@ -1,6 +1,6 @@
-"""Writes token stores: read and tokenised by an engine, cut into shards, sealed.
+"""Writes token stores: read and tokenised by workers, cut into shards, sealed.
 
-The same documents in the same order give the same store, whatever the engine, and whatever was
+The same documents in the same order give the same store, whoever works, and whatever was
 there before. Tokens wait in a hidden directory beside the target until the store is sealed, so a
 writer that was killed, or whose source was at fault, does not tokenise them again.
 """
@@ -23,11 +23,11 @@ from retort.core.memory import give_back_memory
 from retort.core.seal import Sealed, read_manifest, sealed_here, sealing
 from retort.data.config import CorpusConfig, seal_settings
 from retort.data.corpus.corpus import Corpus, CorpusReader
-from retort.data.corpus.verdicts import PARTS
+from retort.data.corpus.verdicts import PART_OF_VERDICT
 from retort.data.preparation.assembly import plan_shards, write_shards
 from retort.data.preparation.token_bank import TokenBank
 from retort.data.reading.read_piece import ReadingJob
-from retort.data.reading.workers import Engine, LocalEngine
+from retort.data.reading.workers import LocalWorkers, Workers
 from retort.data.store.shards import ShardFacts, ShardSizes
 from retort.data.store.store import FACTS, FORMAT, KIND, TOKENIZER, StoreFacts, special_tokens
 from retort.data.tokenizers.choose import choose_encoder, load_tokenizer
@@ -59,7 +59,7 @@ def write_store(
     config: CorpusConfig,
     tokenizer: bytes,
     *,
-    engine: Engine | None = None,
+    workers: Workers | None = None,
     sizes: ShardSizes | None = None,
     settings: Mapping[str, JSON] | None = None,
     special_in_text: SpecialInText = "text",
@@ -70,7 +70,7 @@ def write_store(
 
     Args:
         tokenizer: content of a `tokenizer.json`.
-        engine: who reads; without one, this process.
+        workers: who reads; without one, this process.
         sizes: of the shards; part of the store's configuration.
         settings: what the caller adds to the manifest's configuration.
         special_in_text: what is done with special tokens that texts spell.
@@ -109,7 +109,7 @@ def write_store(
         }
         reader = CorpusReader(ReadingJob(config, encoder, boundary, bank.known()))
         share, documents, tokens = 0.0, 0, 0
-        for chunk in reader.read(engine or LocalEngine(workers=1)):
+        for chunk in reader.read(workers or LocalWorkers(1)):
             bank.add(chunk)
             share += chunk.share
             documents += len(chunk.columns)
@@ -148,7 +148,7 @@ def write_store(
             files = {TOKENIZER: tokenizer, FACTS: store.to_bytes()}
             for name, content in (files | dict(further.result())).items():
                 (directory / name).write_bytes(content)
-    stays = np.isin(corpus.verdicts, list(PARTS))
+    stays = np.isin(corpus.verdicts, list(PART_OF_VERDICT))
     return Written(
         sealed=sealed_here(target),
         corpus=corpus,

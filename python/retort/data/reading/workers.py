@@ -19,7 +19,7 @@ from retort.data.sources.pieces import Piece
 _PIECES_WORTH_WORKERS = 8
 
 
-class Engine(Protocol):
+class Workers(Protocol):
     """What reads pieces, here or elsewhere."""
 
     def run(self, job: ReadingJob, pieces: Iterable[Piece]) -> Iterator[Chunk]:
@@ -32,7 +32,7 @@ class Engine(Protocol):
         """
 
 
-class LocalEngine:
+class LocalWorkers:
     """Reads in this process, or in several of this machine.
 
     A worker ends with the process that started it, however that ends: its pipe closes then.
@@ -46,7 +46,7 @@ class LocalEngine:
         self._workers = workers
 
     def run(self, job: ReadingJob, pieces: Iterable[Piece]) -> Iterator[Chunk]:
-        """As `Engine.run`."""
+        """As `Workers.run`."""
         waiting = iter(pieces)
         first = next(waiting, None)
         if first is None:

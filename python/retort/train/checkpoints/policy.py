@@ -15,7 +15,7 @@ from retort.train.processes.world import World
 from retort.train.recipe import CheckpointsConfig, EvaluateConfig
 
 
-class Keeper:
+class CheckpointPolicy:
     """Begins checkpoints, sees them through, and ends the run when it is asked to stop."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Keeper:
         if stop or (not done and (bool(lates[0]) or self._due(progress))):
             self._save(progress)
         elif done:
-            check_finite(self._engine.pieces(), self._tensors, self._world)
+            check_finite(self._engine.slices(), self._tensors, self._world)
         if stop:
             self._writer.finish()
             self._stop.leave()
@@ -85,7 +85,7 @@ class Keeper:
             checkpoint_path(self._run, progress.step),
             {**self._files, PROGRESS: progress.to_bytes()},
             self._tensors,
-            self._engine.pieces(),
+            self._engine.slices(),
             lambda: remove_superseded(self._run, self._config.keep_last, steps, progress.step),
         )
         self._last = time.monotonic()

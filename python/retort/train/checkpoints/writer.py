@@ -23,7 +23,7 @@ from retort.core.errors import VerificationError
 from retort.core.seal import sealing
 from retort.models.checkpoint import KIND, not_finite
 from retort.train.checkpoints.tensor_file import TensorFile, TensorSpec
-from retort.train.engines.engine import File, Piece
+from retort.train.engines.engine import File, TensorSlice
 from retort.train.processes.world import World
 
 Tensors = Mapping[File, Mapping[str, TensorSpec]]
@@ -55,7 +55,7 @@ class CheckpointWriter:
         target: Path,
         files: Mapping[str, bytes],
         tensors: Tensors,
-        pieces: Iterable[Piece],
+        slices: Iterable[TensorSlice],
         on_sealed: Callable[[], None] | None = None,
     ) -> None:
         """Copy the state and begin to write it; first wait for the checkpoint before this one.
@@ -63,7 +63,7 @@ class CheckpointWriter:
         Args:
             files: name -> content of the small files (rank 0's count).
             tensors: of each tensor file; `<file>.safetensors` is its name.
-            pieces: what this rank holds of them; others are left out.
+            slices: what this rank holds of them; others are left out.
             on_sealed: called in a thread of rank 0.
         Raises:
             NotFinite: nothing is written, on no rank.
@@ -71,7 +71,7 @@ class CheckpointWriter:
         """
         self.finish()
         layouts: dict[File, TensorFile] = {file: TensorFile(tensors[file]) for file in tensors}
-        held = [piece for piece in pieces if piece.file in layouts]
+        held = [part for part in slices if part.file in layouts]
         check_finite(held, tensors, self._world)
         folder = None
         if self._world.is_main:
@@ -85,7 +85,7 @@ class CheckpointWriter:
                     layout.create(folder / _name(file))
         folder = self._world.broadcast_object(folder, f"before {target.name} was written")
         assert folder is not None
-        copies = [self._copy(piece) for piece in held]
+        copies = [self._copy(part) for part in held]
         if self._world.device.type == "cuda":
             torch.cuda.synchronize(self._world.device)
         self._target = target
@@ -153,23 +153,23 @@ class CheckpointWriter:
                 task.join()
         self._stack.__exit__(kind, error, trace)
 
-    def _copy(self, piece: Piece) -> tuple[Piece, Tensor]:
-        """The values of a piece as they are now, in memory that is used again and again."""
-        key = (piece.file, piece.name, piece.offset)
+    def _copy(self, part: TensorSlice) -> tuple[TensorSlice, Tensor]:
+        """The values of a part as they are now, in memory that is used again and again."""
+        key = (part.file, part.name, part.offset)
         if key not in self._copies:
             pinned = self._world.device.type == "cuda"
             self._copies[key] = torch.empty(
-                piece.values.shape, dtype=piece.values.dtype, pin_memory=pinned
+                part.values.shape, dtype=part.values.dtype, pin_memory=pinned
             )
-        self._copies[key].copy_(piece.values, non_blocking=True)
-        return piece, self._copies[key]
+        self._copies[key].copy_(part.values, non_blocking=True)
+        return part, self._copies[key]
 
 
-def check_finite(pieces: Iterable[Piece], tensors: Tensors, world: World) -> None:
+def check_finite(slices: Iterable[TensorSlice], tensors: Tensors, world: World) -> None:
     """Refuse a state that is not finite, on all ranks alike.
 
     Args:
-        pieces: what this rank holds.
+        slices: what this rank holds.
         tensors: of the state; their names are those that are said.
     Raises:
         NotFinite: of the first tensor by file and name.
@@ -177,7 +177,7 @@ def check_finite(pieces: Iterable[Piece], tensors: Tensors, world: World) -> Non
     names = [
         f"{name} of {_name(file)}" for file in sorted(tensors) for name in sorted(tensors[file])
     ]
-    ordered = sorted(pieces, key=lambda one: (one.file, one.name))
+    ordered = sorted(slices, key=lambda one: (one.file, one.name))
     found = not_finite((f"{one.name} of {_name(one.file)}", one.values) for one in ordered)
     place = len(names) if found is None else names.index(found)
     first = int(world.gather(torch.tensor([place]), "while the state was looked over").min())
@@ -216,15 +216,15 @@ def _write(
     target: Path,
     folder: Path,
     layouts: Mapping[File, TensorFile],
-    copies: Iterable[tuple[Piece, Tensor]],
+    copies: Iterable[tuple[TensorSlice, Tensor]],
 ) -> None:
     with storage_errors(target), ExitStack() as stack:
         descriptors = {}
         for file in layouts:
             descriptors[file] = os.open(folder / _name(file), os.O_WRONLY)
             stack.callback(os.close, descriptors[file])
-        for piece, values in copies:
-            layouts[piece.file].write(descriptors[piece.file], piece.name, piece.offset, values)
+        for part, values in copies:
+            layouts[part.file].write(descriptors[part.file], part.name, part.offset, values)
         for descriptor in descriptors.values():
             os.fsync(descriptor)
 

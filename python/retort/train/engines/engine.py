@@ -27,7 +27,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TensorSlice:
     """A run of elements of one tensor of a checkpoint, held by this rank.
 
     Attributes:
@@ -52,8 +52,8 @@ class Engine(Protocol):
     def step(self, number: int, lr: float) -> Outcome:
         """Run this rank's shards of step `number` (from 0) and update the weights on all ranks."""
 
-    def pieces(self) -> Iterator[Piece]:
-        """What this rank holds. The pieces of all ranks are the whole state, each element once."""
+    def slices(self) -> Iterator[TensorSlice]:
+        """What this rank holds. The slices of all ranks are the whole state, each element once."""
 
     def restore(self, read: Callable[[File, str], Tensor], step: int) -> None:
         """Take over weights and moments as they were after `step` steps.

@@ -24,7 +24,7 @@ from retort.train.checkpoints.resume import (
 )
 from retort.train.checkpoints.writer import CheckpointWriter
 from retort.train.observe.observer import Observer
-from retort.train.run.divergence import Care
+from retort.train.run.divergence import DivergenceGuard
 from retort.train.run.loop import Parts, train
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class BestCheckpoint:
         self._parts.engine.restore(read, before.step)
         again = dataclasses.replace(
             self._parts,
-            care=Care(self._parts.recipe.care, before.losses),
+            guard=DivergenceGuard(self._parts.recipe.divergence, before.losses),
             observer=Observer(),  # the lines of these steps are there
         )
         made = train(again, before, until=step).progress

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from retort.core.errors import RetortError
 from retort.train.observe.step import Step
-from retort.train.recipe import CareConfig
+from retort.train.recipe import DivergenceConfig
 
 _ADVICE = "lower optimizer.lr, lengthen schedule.warmup, or mend the documents"
 
@@ -40,10 +40,10 @@ class TrainingStopped(RetortError):
         self.fault = fault
 
 
-class Care:
+class DivergenceGuard:
     """Judges one step after the other, on every rank alike: all of them see all losses."""
 
-    def __init__(self, config: CareConfig, losses: Sequence[float] = ()) -> None:
+    def __init__(self, config: DivergenceConfig, losses: Sequence[float] = ()) -> None:
         """
         Args:
             losses: what `state` gave when the checkpoint was made that the run goes on from.
@@ -82,7 +82,7 @@ class Care:
             tuple(above),
             f"the loss is {step.loss:.4g}, over {self._config.spike:g} times {usual:.4g}, the "
             f"median of the last {len(self._losses)}, most of it from {_named(above)}",
-            "lower optimizer.lr or optimizer.max_grad_norm, or raise care.spike",
+            "lower optimizer.lr or optimizer.max_grad_norm, or raise divergence.spike",
         )
 
 

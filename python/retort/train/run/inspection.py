@@ -7,7 +7,7 @@
             texts.jsonl         a line for each text or block of it, decoded
 
 A run is a function of its recipe, so a resume would stop at the same step. Whoever knows better (a
-faulty machine, a higher care.spike) removes `stopped/`, and the run goes on from its checkpoint.
+faulty machine, a higher divergence.spike) removes `stopped/`, and the run goes on from its checkpoint.
 """
 
 import json

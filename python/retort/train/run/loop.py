@@ -7,7 +7,7 @@ from torch import Tensor
 
 from retort.core.errors import VerificationError
 from retort.evaluate.report.run_facts import Evaluation
-from retort.train.checkpoints.policy import Keeper
+from retort.train.checkpoints.policy import CheckpointPolicy
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.engines.engine import Engine
 from retort.train.observe.metrics_file import with_line
@@ -17,7 +17,7 @@ from retort.train.observe.timings import Timekeeper
 from retort.train.processes.failures import StepMark
 from retort.train.processes.world import World
 from retort.train.recipe import TrainingRecipe
-from retort.train.run.divergence import Care, stopped_after
+from retort.train.run.divergence import DivergenceGuard, stopped_after
 from retort.train.run.schedule import learning_rate
 from retort.train.tasks.evaluation import held_out_results
 from retort.train.tasks.task import Task
@@ -32,8 +32,8 @@ class Parts:
     task: Task
     engine: Engine
     world: World
-    care: Care
-    keeper: Keeper
+    guard: DivergenceGuard
+    policy: CheckpointPolicy
     observer: Observer
     clock: PhaseClock
     timekeeper: Timekeeper
@@ -84,11 +84,11 @@ def train(parts: Parts, progress: ProgressRecord, until: int | None = None) -> F
             samples=recipe.train.batch,
             tokens=parts.task.seen(number),
         )
-        parts.care.judge(step)
+        parts.guard.judge(step)
         progress = dataclasses.replace(
             progress,
             step=step.number,
-            losses=tuple(parts.care.state()),
+            losses=tuple(parts.guard.state()),
             metrics=with_line(progress.metrics, step),
         )
         observer.step(step)
@@ -103,7 +103,7 @@ def train(parts: Parts, progress: ProgressRecord, until: int | None = None) -> F
                     progress = progress.with_evaluation(Evaluation(step.number, figures))
                     observer.evaluation(step.number, figures)
             with clock.phase("checkpoint"):
-                parts.keeper.after(progress, done=_done(progress, recipe))
+                parts.policy.after(progress, done=_done(progress, recipe))
         except VerificationError as error:
             raise stopped_after(step, f"after it, {error}") from error
         timing = parts.timekeeper.after(step)

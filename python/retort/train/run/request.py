@@ -12,13 +12,13 @@ from retort.train.recipe import TrainingRecipe, recipes
 
 
 @dataclass(frozen=True)
-class Order:
+class Request:
     """What was asked for.
 
     Attributes:
         out: the run's directory.
         next_commands: what to try when it is done.
-        arrival_s: how long to wait for the other processes.
+        join_timeout_s: how long to wait for the other processes.
         collective_s: how long to wait for them in a step.
     """
 
@@ -27,11 +27,11 @@ class Order:
     out: Path
     next_commands: str
     as_json: bool
-    arrival_s: float
+    join_timeout_s: float
     collective_s: float
 
 
-def load(order: Order, invocation: Invocation) -> Recipe[TrainingRecipe]:
+def load(request: Request, invocation: Invocation) -> Recipe[TrainingRecipe]:
     """The recipe that was asked for.
 
     Raises:
@@ -39,8 +39,8 @@ def load(order: Order, invocation: Invocation) -> Recipe[TrainingRecipe]:
     """
     refuse_arithmetic_variables(os.environ)
     here = invocation.working_directory
-    source = find_recipe(recipes(), order.config, here)
-    return load_recipe(TrainingRecipe, source, order.overrides, here)
+    source = find_recipe(recipes(), request.config, here)
+    return load_recipe(TrainingRecipe, source, request.overrides, here)
 
 
 def typed(path: Path, invocation: Invocation) -> str:

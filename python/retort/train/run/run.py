@@ -35,7 +35,7 @@ from retort.core.seal import Sealed
 from retort.evaluate.held_out import HELD_OUT
 from retort.models.checkpoint import stored_weights
 from retort.models.determinism import fix_arithmetic
-from retort.train.checkpoints.policy import Keeper
+from retort.train.checkpoints.policy import CheckpointPolicy
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.checkpoints.resume import (
     Beginning,
@@ -59,7 +59,7 @@ from retort.train.processes.world import World
 from retort.train.recipe import TrainingRecipe, sealed_configuration
 from retort.train.run.best import BestCheckpoint
 from retort.train.run.directory import CHECKPOINT, claimed, write_recipe
-from retort.train.run.divergence import Care, TrainingStopped
+from retort.train.run.divergence import DivergenceGuard, TrainingStopped
 from retort.train.run.inspection import refuse_stopped, write_inspection
 from retort.train.run.loop import Finished, Parts, train
 from retort.train.run.source import SourceFacts
@@ -144,7 +144,7 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
     try:
         with CheckpointWriter(world, task.inputs, sealed_config) as writer:
             with stop_request() as stop:
-                keeper = Keeper(
+                policy = CheckpointPolicy(
                     run,
                     config.checkpoints,
                     config.evaluate,
@@ -161,8 +161,8 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
                     task=task,
                     engine=engine,
                     world=world,
-                    care=Care(config.care, progress.losses),
-                    keeper=keeper,
+                    guard=DivergenceGuard(config.divergence, progress.losses),
+                    policy=policy,
                     observer=observer,
                     clock=clock,
                     timekeeper=Timekeeper(clock, meter, world.device, config.logging.every),
@@ -189,7 +189,7 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
                 _log.info("%s", summary_line(read_timings(run / TIMINGS), peak.source))
             results = _results(finished, selected, parts)
             world.alone(lambda: task.write_results(run, results))
-            writer.begin(run / CHECKPOINT, files, {"model": tensors["model"]}, engine.pieces())
+            writer.begin(run / CHECKPOINT, files, {"model": tensors["model"]}, engine.slices())
     except TrainingStopped as stopped:
         world.alone(partial(_inspect, run, stopped, task))
         raise

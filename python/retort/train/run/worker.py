@@ -14,13 +14,13 @@ from retort.evaluate.language_metrics import LanguageMetrics
 from retort.train.processes.failures import recorded
 from retort.train.processes.world import joined
 from retort.train.run.directory import REPORT
-from retort.train.run.request import Order, load, typed
+from retort.train.run.request import Request, load, typed
 from retort.train.run.run import run_recipe
 from retort.train.run.source import source_facts
 from retort.train.run.verdict import RunResult
 
 
-def work(order: Order, invocation: Invocation) -> int:
+def work(request: Request, invocation: Invocation) -> int:
     """Be one process of the run. The first says how it went: figures on standard error, the seal
     on standard output.
 
@@ -29,33 +29,35 @@ def work(order: Order, invocation: Invocation) -> int:
     """
     with (
         recorded(os.environ) as mark,
-        joined(os.environ, order.arrival_s, collective_timeout_s=order.collective_s) as world,
+        joined(
+            os.environ, request.join_timeout_s, collective_timeout_s=request.collective_s
+        ) as world,
     ):
         if not world.is_main:
             # What others than the first say is shown when they crash: it should say why.
             logging.getLogger("retort").setLevel(logging.WARNING)
-        recipe = load(order, invocation)
+        recipe = load(request, invocation)
         if world.is_main:
             print(
                 f"# recipe {shown(recipe.name)}, resolved\n{to_yaml(recipe.config)}",
                 file=sys.stderr,
             )
         source = source_facts(invocation.workspace)
-        result = run_recipe(recipe, order.out, world, mark=mark, source=source)
+        result = run_recipe(recipe, request.out, world, mark=mark, source=source)
         if result is not None:
-            _tell(result, order, invocation)
+            _tell(result, request, invocation)
     return 0
 
 
-def _tell(result: RunResult, order: Order, invocation: Invocation) -> None:
-    print(_summary(result, order.out, invocation), file=sys.stderr)
-    if order.as_json:
-        print(json.dumps(_as_json(result, order.out)))
+def _tell(result: RunResult, request: Request, invocation: Invocation) -> None:
+    print(_summary(result, request.out, invocation), file=sys.stderr)
+    if request.as_json:
+        print(json.dumps(_as_json(result, request.out)))
     if result.failure is not None:
         sys.stdout.flush()
-        raise VerificationError(f"{order.out}: {result.failure}")
-    print(f"next:\n{textwrap.indent(order.next_commands, '  ')}", file=sys.stderr)
-    if not order.as_json:
+        raise VerificationError(f"{request.out}: {result.failure}")
+    print(f"next:\n{textwrap.indent(request.next_commands, '  ')}", file=sys.stderr)
+    if not request.as_json:
         print(seal_line(result.checkpoint))
 
 

@@ -81,16 +81,16 @@ def advance(adamw: SlicedAdamW, slices: Sequence[range], steps: range) -> None:
 
 
 def joined(ranks: Sequence[SlicedAdamW]) -> dict[str, Tensor]:
-    """The pieces of all ranks, put together; what none gave is not a number."""
+    """The slices of all ranks, put together; what none gave is not a number."""
     found: dict[str, Tensor] = {}
     given = 0
     for adamw in ranks:
-        for piece in adamw.pieces():
-            name = piece.name.removeprefix("exp_avg.").removeprefix("exp_avg_sq.")
-            key = f"{piece.file}/{piece.name}"
+        for part in adamw.slices():
+            name = part.name.removeprefix("exp_avg.").removeprefix("exp_avg_sq.")
+            key = f"{part.file}/{part.name}"
             values = found.setdefault(key, torch.full((SIZES[name],), float("nan")))
-            values[piece.offset : piece.offset + len(piece.values)] = piece.values
-            given += len(piece.values)
+            values[part.offset : part.offset + len(part.values)] = part.values
+            given += len(part.values)
     assert given == 3 * sum(SIZES.values()), "each element comes once"
     return found
 
@@ -182,5 +182,5 @@ def test_a_rank_without_a_parameter_has_nothing_to_do() -> None:
     adamw = open_slices(weights, slices)
     advance(adamw, slices, range(1))
     adamw.restore("head", torch.zeros(3), torch.zeros(3), 1)
-    assert list(adamw.pieces()) == []
+    assert list(adamw.slices()) == []
     assert torch.equal(weights, start())

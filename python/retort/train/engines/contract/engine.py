@@ -20,7 +20,7 @@ from retort.train.engines.contract.layout import BLOCK, FlatLayout
 from retort.train.engines.contract.norms import block_squares, norm_of
 from retort.train.engines.contract.sliced_adamw import SlicedAdamW
 from retort.train.engines.contract.tree import plan_range, share_of
-from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, Piece
+from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, TensorSlice
 from retort.train.processes.world import World
 from retort.train.timing.phases import PhaseClock
 
@@ -114,12 +114,12 @@ class ContractEngine:
                 work.wait()
         return outcome
 
-    def pieces(self) -> Iterator[Piece]:
+    def slices(self) -> Iterator[TensorSlice]:
         """Weights and moments of this rank's slices; what is not trained comes from rank 0."""
-        yield from self._adamw.pieces()
+        yield from self._adamw.slices()
         if self._world.rank == 0:
             for name, values in self._untrained().items():
-                yield Piece("model", name, 0, values.detach().reshape(-1))
+                yield TensorSlice("model", name, 0, values.detach().reshape(-1))
 
     def restore(self, read: Callable[[File, str], Tensor], step: int) -> None:
         """Take over weights and moments; each rank keeps the moments of its slices."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from retort.models.parameters import ParameterGroup
 from retort.train.engines.contract.layout import FlatLayout
-from retort.train.engines.engine import Piece
+from retort.train.engines.engine import TensorSlice
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ class SlicedAdamW:
         vars(self._optimizer).update(scaler)
         self._optimizer.step()
 
-    def pieces(self) -> Iterator[Piece]:
+    def slices(self) -> Iterator[TensorSlice]:
         """Weights and moments that this rank owns; moments are zero before the first step."""
         for run in self._all_runs():
             weight = run.weight.detach()
-            yield Piece("model", run.name, run.offset, weight)
+            yield TensorSlice("model", run.name, run.offset, weight)
             state = self._state(run)
             for moment in ("exp_avg", "exp_avg_sq"):
                 values = state[moment] if state else torch.zeros_like(weight)
-                yield Piece("optimizer", f"{moment}.{run.name}", run.offset, values)
+                yield TensorSlice("optimizer", f"{moment}.{run.name}", run.offset, values)
 
     def restore(self, name: str, exp_avg: Tensor, exp_avg_sq: Tensor, step: int) -> None:
         """Take over the moments of one parameter, given whole."""

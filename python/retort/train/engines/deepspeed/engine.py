@@ -19,7 +19,7 @@ from retort.models.parameters import ParameterGroup
 from retort.train.engines.deepspeed.process import load_deepspeed
 from retort.train.engines.deepspeed.settings import deepspeed_settings
 from retort.train.engines.deepspeed.zero_state import ZeroState
-from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, Piece
+from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, TensorSlice
 from retort.train.processes.world import World
 from retort.train.recipe import DeepSpeedConfig
 from retort.train.timing.phases import PhaseClock
@@ -124,11 +124,11 @@ class DeepSpeedEngine:
         norm = float("inf") if overflow else float(self._engine.get_global_grad_norm())
         return Outcome(losses=tuple(every.reshape(-1).tolist()), gradient_norm=norm)
 
-    def pieces(self) -> Iterator[Piece]:
+    def slices(self) -> Iterator[TensorSlice]:
         """The whole state, from rank 0; the others give nothing, but have to go through it too."""
         for file, name, values in self._state.tensors():
             if self._world.rank == 0:
-                yield Piece(file, name, 0, values.reshape(-1))
+                yield TensorSlice(file, name, 0, values.reshape(-1))
 
     def restore(self, read: Callable[[File, str], Tensor], step: int) -> None:
         """Take over weights and moments, wherever and by whichever engine they were trained."""

@@ -27,7 +27,7 @@ _RETRIES = 5
 _LOOK_SECONDS = 5.0
 
 
-class RayEngine:
+class RayWorkers:
     """Reads on the nodes of a Ray cluster.
 
     Each node needs the source under the same address, and the same commit and locks as this
@@ -49,7 +49,7 @@ class RayEngine:
         self._patience = patience
 
     def run(self, job: ReadingJob, pieces: Iterable[Piece]) -> Iterator[Chunk]:
-        """As `Engine.run`.
+        """As `Workers.run`.
 
         Raises:
             UserError: no cluster can be reached, or a node's code is not ours.

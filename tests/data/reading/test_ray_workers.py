@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from retort.core.cli import run
 from retort.core.config import find_recipe, load_recipe
-from retort.data.reading import ray_engine
+from retort.data.reading import ray_workers
 from retort.data.preparation.recipe import PreparationRecipe, read_tokenizer, recipes
 from retort.data.preparation.run import prepare_store
 from retort.data.reading.ray_cluster import connected
@@ -41,14 +41,14 @@ class UntilTold:
     def run(self, job, pieces):
         with connected(self.address, None, math.inf) as cluster:
             signal.signal(signal.SIGUSR1, lambda *_: setattr(cluster, "patience", 3.0))
-            yield from ray_engine._gather(cluster, None, job, pieces)
+            yield from ray_workers._gather(cluster, None, job, pieces)
 
 def main(arguments):
     file, out, address = arguments
     source = find_recipe(recipes(), file, Path.cwd())
     config = load_recipe(PreparationRecipe, source, [], Path.cwd()).config
-    engine = UntilTold(address)
-    prepare_store(Path(out), config.data, read_tokenizer(config.tokenizer), engine=engine)
+    workers = UntilTold(address)
+    prepare_store(Path(out), config.data, read_tokenizer(config.tokenizer), workers=workers)
     return 0
 
 if __name__ == "__main__":
