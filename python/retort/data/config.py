@@ -89,7 +89,7 @@ where a relative path starts; no seal holds them."""
 class FilesConfig(Frozen):
     """Files of documents, and where in them text and label are found."""
 
-    paths: Annotated[Addresses, Field(min_length=1)]
+    paths: Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_resolve)]
     """Files, or for source `directory` the directories that hold `<label>/*.txt`."""
     held_out_paths: Addresses = ()
     """The source's own test set. With it, `paths` is all to learn from, and no hash splits it."""
@@ -141,6 +141,8 @@ class SourceConfig(Frozen):
     """Which documents, and how many of them are held out."""
 
     source: Source
+    """A corpus that comes along (`bbc_news`, `reviews`) or is on the hub (`ag_news`, `imdb`), or the
+    form of files of yours."""
     directory: LocalPath | None = None
     """For source `directory`: holds one directory of `.txt` files for each label."""
     files: FilesConfig | None = None
@@ -213,6 +215,8 @@ class DataConfig(CorpusConfig):
 
     # Wider than a corpus's own: whoever reads documents takes `documents`, which is never a store.
     source: Literal[Source, "token_store"]  # type: ignore[assignment]
+    """A corpus that comes along (`bbc_news`, `reviews`) or is on the hub (`ag_news`, `imdb`), the form
+    of files of yours, or `token_store`."""
     store: LocalPath | None = None
     """For source `token_store`: one that `//data:prepare` made, with the model's tokenizer."""
     max_tokens: int = Field(ge=3, le=8192)

@@ -53,9 +53,13 @@ class LanguageModelConfig(Frozen):
     """A causal language model, from scratch. Its vocabulary is that of the token store."""
 
     family: Literal["llama", "gpt2"]
+    """The architecture: with rotary positions, RMSNorm and SwiGLU, or GPT-2's."""
     hidden: int = Field(ge=1, le=65_536)
+    """Numbers in the vector of a token; `heads` must divide it."""
     layers: int = Field(ge=1, le=1024)
+    """Blocks of attention and feed-forward layers."""
     heads: int = Field(ge=1, le=65_536)
+    """Heads of attention in each layer, of hidden / heads numbers each."""
     kv_heads: int | None = Field(default=None, ge=1, le=65_536)
     """Heads of keys and values, each shared by heads / kv_heads queries (Ainslie et al., 2023).
     Without it: as many as heads."""

@@ -25,10 +25,15 @@ class OptimizerConfig(Frozen):
     """AdamW (Loshchilov and Hutter, 2019). Biases and normalisation weights do not decay."""
 
     lr: float = Field(ge=LEAST_FLOAT, le=LARGEST_FLOAT)
+    """The learning rate at its highest, after the rise."""
     weight_decay: float = Field(default=0.01, ge=0.0, le=LARGEST_FLOAT)
+    """So much of each weight, times the rate, goes in every step."""
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.999)
+    """Of the moving averages of the gradient and of its square."""
     eps: float = Field(default=1e-8, ge=LEAST_FLOAT, le=LARGEST_FLOAT)
+    """Added to the root of the second average, so that nothing is divided by zero."""
     max_grad_norm: float = Field(default=1.0, ge=LEAST_FLOAT, le=LARGEST_FLOAT)
+    """A gradient that is longer than this, over all weights, is scaled down to it."""
 
 
 class ScheduleConfig(Frozen):
@@ -37,13 +42,16 @@ class ScheduleConfig(Frozen):
     warmup: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of all steps in which the rate rises to optimizer.lr."""
     decay: Literal["linear", "cosine", "none"] = "linear"
+    """How the rate falls after the rise: to zero at the last step, or not at all."""
 
 
 class TrainConfig(Frozen):
     """How long, in what pieces, from which seed."""
 
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of new weights, dropout and the order of documents."""
     steps: Steps
+    """How often the weights are changed."""
     batch: int = Field(ge=1, le=2**31)
     """Documents, or blocks of tokens, in each optimiser step; no more than there are in all."""
     shards: int = Field(default=4, ge=1, le=4096)
@@ -54,7 +62,7 @@ class TrainConfig(Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; weights, gradients and their sums are float32 in both."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Szegedy et al., 2016."""
+    """Share of each target that is spread over all labels (Szegedy et al., 2016)."""
     class_weights: Literal["equal", "balanced"] = "equal"
     """Balanced: a document counts by the inverse of its label's share of all documents."""
 

