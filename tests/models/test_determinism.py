@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from retort.core.errors import UserError
-from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables, seed_from
+from retort.models.arithmetic_variables import refuse_arithmetic_variables
+from retort.models.determinism import fix_arithmetic, seed_from
 
 
 def test_threads_are_those_asked_for() -> None:

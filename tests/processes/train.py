@@ -16,6 +16,7 @@ import torch
 
 from retort.core.cli import run
 from retort.core.errors import UserError
+from retort.train.processes.environment import is_worker
 from retort.train.processes.failures import recorded
 from retort.train.processes.launch import (
     add_launch_arguments,
@@ -24,7 +25,7 @@ from retort.train.processes.launch import (
     without_launch_arguments,
 )
 from retort.train.processes.stop import StopRequest, stop_request
-from retort.train.processes.world import World, is_worker, joined
+from retort.train.processes.world import World, joined
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--at", type=int)
     parser.add_argument("--rank", type=int)
     parser.add_argument("--do", choices=sorted(_DEEDS))
-    parser.add_argument("--join-timeout", type=float, default=60.0)
+    parser.add_argument("--rendezvous", type=float, default=60.0)
     parser.add_argument("--collective", type=float, default=60.0)
     parser.add_argument("--alone", type=float, help="seconds that rank 0 takes before all begin")
     parser.add_argument("--stops", action="store_true", help="rank 0 stands still then")
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         launch(plan, "tests.processes.train", without_launch_arguments(arguments))
     with (
         recorded(os.environ) as mark,
-        joined(os.environ, options.join_timeout, collective_timeout_s=options.collective) as world,
+        joined(os.environ, options.rendezvous, collective_timeout_s=options.collective) as world,
         stop_request() as stop,
     ):
         trace(options.traces, world, f"joined {world.size}")

@@ -1,5 +1,7 @@
 """The recipes that have names."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -210,3 +212,8 @@ def test_the_former_name_of_the_guard_against_divergence_is_read() -> None:
         for section in ("care", "divergence")
     ]
     assert spoken[0] == spoken[1]
+
+
+def test_a_process_that_only_starts_others_does_not_load_torch() -> None:
+    program = "import sys, retort.train.main; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

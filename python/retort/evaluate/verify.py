@@ -42,13 +42,14 @@ from retort.evaluate.held_out import (
 )
 from retort.evaluate.language_metrics import LanguageMetrics
 from retort.evaluate.metrics import Metrics
+from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import (
     Checkpoint,
     LanguageCheckpoint,
     load_checkpoint,
     load_language_model,
 )
-from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
+from retort.models.determinism import fix_arithmetic
 
 _LOGITS = "logits"
 _LOSSES = "losses"

@@ -1,22 +1,10 @@
 """Fixing what changes the last bits of a result: threads, kernels and random numbers."""
 
 import os
-from collections.abc import Mapping
 
 import torch
 
 from retort.core.digest import canonical_json, sha256_bytes
-from retort.core.errors import UserError
-
-_ARITHMETIC_VARIABLES = (
-    "ATEN_CPU_CAPABILITY",
-    "DNNL_MAX_CPU_ISA",
-    "MKL_CBWR",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "OMP_DYNAMIC",
-    "OMP_THREAD_LIMIT",
-    "ONEDNN_MAX_CPU_ISA",
-)
 
 
 def fix_arithmetic(threads: int) -> None:
@@ -32,19 +20,6 @@ def fix_arithmetic(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
     # Read by cuBLAS when its first handle is made; without it, its sums come in any order.
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-
-
-def refuse_arithmetic_variables(environment: Mapping[str, str]) -> None:
-    """Refuse variables that make libraries choose other kernels or fewer threads than asked for.
-
-    Raises:
-        UserError: one of them is set.
-    """
-    for name in _ARITHMETIC_VARIABLES:
-        if name in environment:
-            raise UserError(
-                f"environment variable {name} changes the arithmetic and so the seal; unset it"
-            )
 
 
 def seed_from(*parts: int | str) -> int:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from retort.core.cli import Arguments, Invocation, positive, run
 from retort.core.errors import RetortError
+from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import Checkpoint, load_checkpoint
-from retort.models.determinism import fix_arithmetic, refuse_arithmetic_variables
+from retort.models.determinism import fix_arithmetic
 from retort.models.predict import predict
 from retort.serve.engine.single import WorkerEngine
 from retort.serve.protocols.connection import Limits

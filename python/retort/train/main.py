@@ -21,6 +21,7 @@ from retort.core.errors import UserError
 from retort.core.memory import machine_memory
 from retort.core.paths import check_place
 from retort.core.signals import nothing_begun
+from retort.train.processes.environment import is_worker
 from retort.train.processes.launch import (
     COLLECTIVE_TIMEOUT_S,
     add_launch_arguments,
@@ -29,7 +30,6 @@ from retort.train.processes.launch import (
     seconds,
     without_launch_arguments,
 )
-from retort.train.processes.world import is_worker
 from retort.train.recipe import TrainingRecipe, recipes
 from retort.train.run.directory import CHECKPOINT, check_usable, clear
 from retort.train.run.request import Request, load, typed

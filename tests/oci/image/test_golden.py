@@ -58,12 +58,39 @@ def test_another_engine_neither_compares_nor_writes(
     assert (tmp_path / "digests.json").read_bytes() == before
 
 
+def test_a_layer_of_sources_is_printed_and_not_kept(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    low = SmallLayer("low", {"b": b""})
+    write_image(tmp_path / "small", [low, SmallLayer("app", {"a": b"1"})])
+    _run(tmp_path, "--sources=app")
+    before = json.loads((tmp_path / "digests.json").read_text())
+    assert before["small"]["layers"].keys() == {"low"}
+    (tmp_path / "small").rename(tmp_path / "old")
+    image = write_image(tmp_path / "small", [low, SmallLayer("app", {"a": b"2"})])
+    _run(tmp_path, "--sources=app", "--check")
+    said = capsys.readouterr().err
+    assert f"small: {image.image.digest}\n  app: {image.layers[1].digest}\n" in said
+    with pytest.raises(SystemExit):
+        _run(tmp_path, "--check")
+
+
+def test_a_configuration_that_changed_is_named(tmp_path: pathlib.Path) -> None:
+    found = []
+    for label in ("a", "b"):
+        write_image(tmp_path / label / "small", [SmallLayer("app", {})], labels={"of": label})
+        found.append(golden.digests([tmp_path / label / "small"]))
+    (told,) = golden.differences(*found)
+    assert told.startswith("small: configuration: sha256:")
+
+
 def test_an_image_that_is_new_or_gone_is_named() -> None:
-    one = {"one": {"digest": "sha256:1", "layers": {}}}
+    one = {"one": {"configuration": "sha256:1", "layers": {"a": "sha256:1", "b": "sha256:2"}}}
     assert golden.differences(one, {}) == ["one: only in the file"]
     assert golden.differences({}, one) == ["one: only built"]
-    other = {"one": {"digest": "sha256:2", "layers": {}}}
-    assert golden.differences(one, other)[1] == "  no layer changed: the configuration did"
+    turned = {"one": {"configuration": "sha256:1", "layers": {"b": "sha256:2", "a": "sha256:1"}}}
+    assert golden.differences(one, turned) == ["one: the layers lie in another order"]
+    assert golden.differences(one, one) == []
 
 
 def test_a_layout_with_a_damaged_blob_has_no_digest(tmp_path: pathlib.Path) -> None:

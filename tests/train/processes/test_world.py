@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from retort.core.errors import UserError
+from retort.train.processes.environment import is_worker
 from retort.train.processes.launch import Launch
-from retort.train.processes.world import PeerLost, World, is_worker, joined
+from retort.train.processes.world import PeerLost, World, joined
 from tests.processes.train import free_port
 
 _PLACE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
@@ -102,7 +103,7 @@ def test_a_port_in_use_is_named() -> None:
 
 def test_something_else_that_answers_at_the_port_is_told() -> None:
     with listening() as port:
-        other = start(1, 2, port, "--join-timeout", "1")
+        other = start(1, 2, port, "--rendezvous", "1")
         _, errors = other.communicate()
     assert other.returncode == 2
     assert "answers, but not as the meeting place of a run" in errors
@@ -120,7 +121,7 @@ def test_nobody_at_the_meeting_place_is_told() -> None:
 
 def test_ranks_that_do_not_arrive_are_named_by_all_who_did() -> None:
     port = free_port()
-    processes = [start(rank, 4, port, "--join-timeout", "6") for rank in (0, 1)]
+    processes = [start(rank, 4, port, "--rendezvous", "6") for rank in (0, 1)]
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 2

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retort.core.errors import RetortError, UserError, one_line
+from retort.train.processes.environment import error_file, rank_name
 from retort.train.processes.rendezvous import RankMissing
-from retort.train.processes.world import PeerLost, error_file, rank_name
+from retort.train.processes.world import PeerLost
 
 _STEP = struct.Struct("<q")
 

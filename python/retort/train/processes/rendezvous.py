@@ -6,12 +6,12 @@ import secrets
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 
 from torch.distributed import DistError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from retort.core.errors import UserError
+from retort.train.processes.environment import Endpoint
 
 _log = logging.getLogger(__name__)
 
@@ -22,24 +22,6 @@ _HEAR_S = 10.0
 
 class RankMissing(UserError):
     """A rank did not come to where all meet."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where the ranks meet, and which of them this one is.
-
-    Attributes:
-        hosted_by_agent: whether torchrun's agent hosts the store; otherwise rank 0 does.
-    """
-
-    host: str
-    port: int
-    rank: int
-    size: int
-    hosted_by_agent: bool
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 def arrive(endpoint: Endpoint, timeout_s: float) -> Store:

@@ -1,11 +1,4 @@
-"""The processes of one run: who this one is, and how it talks to the others.
-
-The only reader of the variables that torchrun, and operators that stand in for it such as
-Kubeflow's PyTorchJob, set: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, LOCAL_RANK,
-LOCAL_WORLD_SIZE, TORCHELASTIC_USE_AGENT_STORE, TORCHELASTIC_RUN_ID and TORCHELASTIC_ERROR_FILE, and
-of what operators set for torchrun PET_NNODES and PET_NPROC_PER_NODE
-(https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables).
-"""
+"""The processes of one run: who this one is, and how it talks to the others."""
 
 import atexit
 import itertools
@@ -14,11 +7,10 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -27,18 +19,17 @@ from torch import Tensor
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from retort.core.cli import exit_code
-from retort.core.errors import RetortError, UserError, shown
-from retort.train.processes.launch import COLLECTIVE_TIMEOUT_S, Launch
-from retort.train.processes.rendezvous import Endpoint, arrive
+from retort.core.errors import RetortError, UserError
+from retort.train.processes.environment import endpoint_of, number_of
+from retort.train.processes.launch import COLLECTIVE_TIMEOUT_S
+from retort.train.processes.rendezvous import arrive
 
-_REQUIRED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # gloo and NCCL raise plain RuntimeErrors; what they say tells a lost connection from a bug.
 _LOST = re.compile(
     r"gloo|nccl|socket|connection|broken pipe|timed? ?out|recvvalue|sendbytes", re.IGNORECASE
 )
 _BUG = re.compile(r"enforce fail|EnforceNotMet|invalid argument|invalid usage", re.IGNORECASE)
 
-_PET = {"PET_NPROC_PER_NODE": "processes on each machine", "PET_NNODES": "machines"}
 _POLL_S = 0.05
 _SIGN_S = 5.0
 
@@ -170,62 +161,6 @@ class World:
         self.any(False, f"at the barrier {name!r}")
 
 
-def is_worker(environment: Mapping[str, str], plan: Launch) -> bool:
-    """Whether torchrun, or something in its place, started this process as one of several.
-
-    An operator sets RANK and WORLD_SIZE for a whole pod. That is one process unless flags ask for
-    more, which then start them.
-
-    Raises:
-        UserError: flags and variables contradict each other, or the variables tell of processes that
-            nobody would start.
-    """
-    ranked = bool(environment.get("RANK") and environment.get("WORLD_SIZE"))
-    if ranked and ("TORCHELASTIC_RUN_ID" in environment or "LOCAL_RANK" in environment):
-        if not plan.is_plain:
-            raise UserError(
-                "--nproc, --nnodes, --max-restarts: this process has been started as one of several "
-                "(RANK and LOCAL_RANK are set); give them to what has started it, such as torchrun"
-            )
-        return True
-    if not plan.is_plain:
-        if ranked:
-            _check_flags(environment, plan)
-        return False
-    for name in ("PET_NPROC_PER_NODE", *(() if ranked else ("PET_NNODES",))):
-        most = environment.get(name, "").rpartition(":")[2]
-        if re.fullmatch(r"[0-9]{1,6}", most, re.ASCII) and int(most) > 1:
-            raise UserError(
-                f"environment variable {name} asks for {most} {_PET[name]}, which nobody starts; "
-                "start them with --nproc, --nnodes and --rdzv-endpoint, or by torchrun"
-            )
-    return ranked
-
-
-def _check_flags(environment: Mapping[str, str], plan: Launch) -> None:
-    """Refuse flags that start another run than the one whose part the environment says this is."""
-    rank, size = _number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1)
-    machines = plan.nodes[1]
-    # A pod's RANK is its number. WORLD_SIZE counts pods, or processes where the operator knows them.
-    if rank >= machines or size not in (machines, machines * plan.nproc):
-        raise UserError(
-            f"environment variables RANK {rank} and WORLD_SIZE {size} tell of another run than the "
-            f"flags, which are for {machines} machines with {plan.nproc} processes each; give --nproc, "
-            "--nnodes and --rdzv-endpoint of the whole run, or unset the variables"
-        )
-
-
-def rank_name(environment: Mapping[str, str]) -> str:
-    """How to name this process in a message, before it has joined the others and after."""
-    return shown(f"rank {environment.get('RANK', 0)} of {environment.get('WORLD_SIZE', 1)}")
-
-
-def error_file(environment: Mapping[str, str]) -> Path | None:
-    """Where the agent that started this process wants to find its failure, if there is one."""
-    path = environment.get("TORCHELASTIC_ERROR_FILE")
-    return Path(path) if path else None
-
-
 @contextmanager
 def joined(
     environment: Mapping[str, str],
@@ -246,11 +181,11 @@ def joined(
             the host is unknown, or the machine has fewer CUDA devices than ranks.
         PeerLost: another rank ended while it was awaited.
     """
-    if not any(environment.get(name) for name in _REQUIRED):
+    endpoint = endpoint_of(environment)
+    if endpoint is None:
         yield World(0, 1, 0, _device(0))
         return
-    endpoint = _endpoint(environment)
-    local_rank = _number(environment, "LOCAL_RANK", 0)
+    local_rank = number_of(environment, "LOCAL_RANK", 0)
     device = _device(local_rank)
     world = World(endpoint.rank, endpoint.size, local_rank, device)
     if world.size == 1:
@@ -333,38 +268,6 @@ def _end(code: int) -> None:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def _endpoint(environment: Mapping[str, str]) -> Endpoint:
-    missing = [name for name in _REQUIRED if not environment.get(name)]
-    if missing:
-        there = [name for name in _REQUIRED if environment.get(name)]
-        raise UserError(
-            f"environment variable{_are(missing)} not set, though {' and '.join(there)} "
-            f"{'are' if len(there) > 1 else 'is'}; set all of {', '.join(_REQUIRED)}, or none to train alone"
-        )
-    size = _number(environment, "WORLD_SIZE", 1)
-    rank, port = _number(environment, "RANK", 0), _number(environment, "MASTER_PORT", 1)
-    if rank >= size:
-        raise UserError(f"environment variable RANK: {rank} is not below WORLD_SIZE, {size}")
-    if port > 65535:
-        raise UserError(f"environment variable MASTER_PORT: {port} is not a port; give 1 to 65535")
-    agent = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return Endpoint(environment["MASTER_ADDR"], port, rank, size, hosted_by_agent=agent)
-
-
-def _number(environment: Mapping[str, str], name: str, least: int) -> int:
-    text = environment.get(name, str(least))
-    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or int(text) < least:
-        raise UserError(
-            f"environment variable {name}: {shown(text)!r} is not a whole number from {least} on, of "
-            "nine digits at most"
-        )
-    return int(text)
-
-
-def _are(names: Sequence[str]) -> str:
-    return f"s {' and '.join(names)} are" if len(names) > 1 else f" {names[0]} is"
 
 
 def _device(local_rank: int) -> torch.device:

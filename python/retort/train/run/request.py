@@ -7,7 +7,7 @@ from pathlib import Path
 
 from retort.core.cli import Invocation
 from retort.core.config import Recipe, find_recipe, load_recipe
-from retort.models.determinism import refuse_arithmetic_variables
+from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.train.recipe import TrainingRecipe, recipes
 
 
