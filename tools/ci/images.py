@@ -100,14 +100,14 @@ def report(out: pathlib.Path, sizes: pathlib.Path, built: pathlib.Path) -> None:
             ]
             against = [f"--against={size}"] if size.is_file() else []
             said = _tool(
-                "report",
+                "report.report",
                 *("--layout", layout, "--contents", contents, *against),
                 *("--json", reports / f"{image}.json", "--html", reports / f"{image}.html"),
             )
             shutil.copyfile(reports / f"{image}.json", size)
-            _tool("sbom", "--contents", contents, "--digest-file", digest, "--out", sbom)
+            _tool("attest.sbom", "--contents", contents, "--digest-file", digest, "--out", sbom)
             _tool(
-                "provenance",
+                "attest.provenance",
                 *("--layout", layout, "--target", f"//docker:{image}"),
                 *("--locks", *locks, "--require-clean", "--out", provenance),
             )
@@ -223,7 +223,7 @@ def push(pack: pathlib.Path, tag: str) -> None:
             attached = [f"{folder / image / file}:{kind}" for file, kind in _ATTACHED.items()]
             print(
                 _tool(
-                    "push",
+                    "distribution.push",
                     *("--layout", folder / image / "layout"),
                     *("--repository", f"{repository}/{image}", "--tag", tag),
                     *(f"--attach={one}" for one in attached),
