@@ -3,6 +3,7 @@
 import io
 from contextlib import AbstractContextManager
 
+from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -35,11 +36,11 @@ def style() -> AbstractContextManager[None]:
     )
 
 
-def svg(figure: Figure, title: str) -> str:
+def svg(figure: Figure, title: str) -> Markup:
     """A picture as an element of HTML; `title` is for those who cannot see it."""
     target = io.StringIO()
     figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = target.getvalue()
     text = text[text.index("<svg") :]
     text = text.replace(INK, "currentColor").replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    return Markup(text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1))

@@ -3,11 +3,12 @@
 import math
 from dataclasses import dataclass
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from retort.core.digest import JSON
 from retort.core.pictures import BLUE, INK, ORANGE, style, svg
-from retort.core.report import code, header, page, section, table, verdict
+from retort.core.report import code, render
 from retort.evaluate.intervals import student_interval, wilson_interval
 from retort.evaluate.metrics import Metrics
 
@@ -105,11 +106,9 @@ def render_folds(found: CrossValidation) -> str:
     """A page with a picture and a table of the folds, the same bytes for the same folds."""
     (low, high), (pooled_low, pooled_high) = found.interval, found.pooled_interval
     failed = [f"fold {fold.number}: {fold.failure}" for fold in found.folds if fold.failure]
-    judged = (
-        verdict(f"Failed: {'; '.join(failed)}.", good=False)
-        if failed
-        else verdict("Every fold was verified by a fresh process.", good=True)
-    )
+    judged = "Every fold was verified by a fresh process."
+    if failed:
+        judged = f"Failed: {'; '.join(failed)}."
     figures = {
         f"mean accuracy; 95 % interval {low:.2%} to {high:.2%} (Student's t)": f"{found.mean:.2%}",
         f"of all documents; 95 % interval {pooled_low:.2%} to {pooled_high:.2%} (Wilson)": (
@@ -128,17 +127,19 @@ def render_folds(found: CrossValidation) -> str:
         )
         for fold in found.folds
     ]
-    columns = ("", "accuracy", "macro-F1", "documents", "checkpoint")
-    about = "Cross-validation: each text is held out in one fold, chosen by its hash."
-    sections = [
-        section("Accuracy of each fold", _picture(found)),
-        section("Folds", table(columns, rows)),
-    ]
-    title = f"{found.recipe}: {len(found.folds)} folds"
-    return page(title, header(title, about, judged, figures), sections)
+    return render(
+        "retort.evaluate",
+        "folds.html",
+        title=f"{found.recipe}: {len(found.folds)} folds",
+        name=found.recipe,
+        verdicts=[(judged, not failed)],
+        figures=figures,
+        picture=_picture(found),
+        rows=rows,
+    )
 
 
-def _picture(found: CrossValidation) -> str:
+def _picture(found: CrossValidation) -> Markup:
     """Each fold with its own interval, and the mean of all with that of the mean."""
     with style():
         figure = Figure(figsize=(8.0, 1.2 + 0.34 * len(found.folds)), layout="constrained")

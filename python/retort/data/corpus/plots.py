@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from retort.core.pictures import BLUE, INK, ORANGE, RED, style, svg
@@ -10,7 +11,7 @@ from retort.data.corpus.validation import LabelCounts, Lengths
 from retort.data.files.decoding import printable
 
 
-def lengths_picture(lengths: Lengths, unit: str) -> str:
+def lengths_picture(lengths: Lengths, unit: str) -> Markup:
     """Histogram of lengths, with the median and the longest twentieth; the axis follows the bins.
 
     Args:
@@ -33,7 +34,7 @@ def lengths_picture(lengths: Lengths, unit: str) -> str:
         return svg(figure, f"How many documents have how many {unit}")
 
 
-def labels_picture(labels: Sequence[LabelCounts]) -> str:
+def labels_picture(labels: Sequence[LabelCounts]) -> Markup:
     """Documents of each label, to learn from and held out; the label with the most is on top."""
     ordered = sorted(labels, key=lambda one: (one.train + one.held_out, one.label))
     names = [printable(one.label).replace("$", r"\$") for one in ordered]

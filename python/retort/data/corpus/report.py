@@ -1,14 +1,14 @@
 """The report of a corpus, beside what is made of it."""
 
 import json
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 
-from retort.core.report import code, facts_table, header, page, section, table, verdict
+from retort.core.report import code, lines
+from retort.core.report import render as page
 from retort.data.config import seal_settings
 from retort.data.corpus.corpus import Corpus
 from retort.data.corpus.plots import labels_picture, lengths_picture
-from retort.data.corpus.validation import Lengths, Rows, SpecialTokensInTexts, Validation
+from retort.data.corpus.validation import Lengths, Rows, Validation
 from retort.data.files.decoding import Place, printable
 from retort.data.similar.near_duplicates import NearDuplicates
 
@@ -35,29 +35,34 @@ def render(corpus: Corpus) -> str:
     """The report as HTML: equal corpora give equal bytes, wherever they lie and whatever the recipe
     is called."""
     validation, name = corpus.validation, corpus.config.source
-    settings = json.dumps(seal_settings(corpus.config), indent=2, ensure_ascii=False)
-    sections = [section("Length", _lengths(validation))]
-    if validation.labels:
-        sections.append(section("Labels", _labels(validation)))
-    sections.append(section("Documents", facts_table(_counts(validation))))
-    encodings, rows, special = validation.encodings, validation.rows, validation.special
-    if encodings.places:
-        sections.append(section("Not UTF-8", _places(encodings.places, encodings.not_utf8)))
-    if special is not None and special.documents:
-        sections.append(section("Special tokens in texts", _special(special)))
-    if rows.dropped:
-        sections.append(section("Bad rows", _bad_rows(rows)))
-    if rows.files_left_out:
-        left_out = {escape(why): f"{count:,}" for why, count in rows.files_left_out.items()}
-        sections.append(section("Files left out", facts_table(left_out)))
-    if validation.near_duplicates is not None:
-        sections.append(section("Near-duplicates", _near(validation.near_duplicates)))
-    sections.append(section("Source", facts_table(_source(corpus.digest, validation))))
-    sections.append(section("Configuration", f"<pre>{escape(settings)}</pre>"))
+    special, near = validation.special, validation.near_duplicates
+    unit, lengths = _lengths_shown(validation)
+    drawn = 0 < len(validation.labels) <= _DRAWN
     return page(
-        f"{name}: {_kept(validation):,} documents",
-        _header(name, corpus.digest, validation),
-        sections,
+        "retort.data.corpus",
+        "corpus.html",
+        title=f"{name}: {_kept(validation):,} documents",
+        name=name,
+        verdicts=_verdicts(validation),
+        figures=_figures(validation),
+        digest=corpus.digest,
+        validation=validation,
+        lengths_picture=lengths_picture(lengths, unit),
+        lengths=_lengths(validation),
+        labels_picture=labels_picture(validation.labels) if drawn else "",
+        labels=_labels(validation),
+        counts=_counts(validation),
+        not_utf8=_places(validation.encodings.places),
+        special_tokens=special
+        and {code(name): count for name, count in _numbers(special.tokens).items()},
+        special_places=special and _places(special.places),
+        bad_rows=_numbers(validation.rows.dropped),
+        bad_places=_bad_rows(validation.rows),
+        left_out=_numbers(validation.rows.files_left_out),
+        near=near and _near(near),
+        pairs=near and _pairs(near),
+        source=_source(corpus.digest, validation),
+        settings=json.dumps(seal_settings(corpus.config), indent=2, ensure_ascii=False),
     )
 
 
@@ -65,12 +70,13 @@ def _kept(validation: Validation) -> int:
     return validation.train + validation.held_out
 
 
-def _header(name: str, digest: str, validation: Validation) -> str:
-    judged = verdict(
-        f"No text that is held out is also learned from: {_COMPARED[validation.tokens is None]}.",
-        good=True,
-    )
-    judged += "".join(verdict(f"Look at this: {one}.", good=False) for one in validation.warnings)
+def _verdicts(validation: Validation) -> list[tuple[str, bool]]:
+    compared = _COMPARED[validation.tokens is None]
+    parted = f"No text that is held out is also learned from: {compared}."
+    return [(parted, True), *((f"Look at this: {one}.", False) for one in validation.warnings)]
+
+
+def _figures(validation: Validation) -> dict[str, str]:
     unit, lengths = _lengths_shown(validation)
     figures = {
         "to learn from": f"{validation.train:,}",
@@ -80,18 +86,17 @@ def _header(name: str, digest: str, validation: Validation) -> str:
     }
     if validation.labels:
         figures["labels"] = f"{len(validation.labels):,}"
-    return header(name, f"Retort corpus, documents {code(digest[:19])}…", judged, figures)
+    return figures
 
 
-def _lengths(validation: Validation) -> str:
-    unit, lengths = _lengths_shown(validation)
-    rows = [_length_row("characters", validation.characters)]
-    if validation.tokens is not None:
-        rows.insert(0, _length_row("tokens", validation.tokens))
+def _lengths(validation: Validation) -> list[Sequence[str]]:
+    """Columns, then rows."""
+    _, lengths = _lengths_shown(validation)
     shares = [f"{float(share):.0%}" for share in lengths.quantiles]
-    return lengths_picture(lengths, unit) + table(
-        ("", "shortest", *shares, "longest", "mean"), rows
-    )
+    columns = ("", "shortest", *shares, "longest", "mean")
+    tokens = validation.tokens
+    counted = [] if tokens is None else [_length_row("tokens", tokens)]
+    return [columns, *counted, _length_row("characters", validation.characters)]
 
 
 def _lengths_shown(validation: Validation) -> tuple[str, Lengths]:
@@ -105,19 +110,21 @@ def _length_row(name: str, lengths: Lengths) -> tuple[str, ...]:
     return (name, *(f"{one:,}" for one in whole), f"{lengths.mean:,.1f}")
 
 
-def _labels(validation: Validation) -> str:
+def _labels(validation: Validation) -> list[Sequence[str]]:
     total = _kept(validation)
-    rows = [
+    return [
         (
-            escape(printable(one.label)),
+            printable(one.label),
             f"{one.train:,}",
             f"{one.held_out:,}",
             f"{(one.train + one.held_out) / total:.1%}",
         )
         for one in validation.labels
     ]
-    picture = labels_picture(validation.labels) if len(rows) <= _DRAWN else ""
-    return picture + table(("label", "to learn from", "held out", "share"), rows)
+
+
+def _numbers(counts: Mapping[str, int]) -> dict[str, str]:
+    return {name: f"{count:,}" for name, count in counts.items()}
 
 
 def _counts(validation: Validation) -> dict[str, str]:
@@ -145,21 +152,12 @@ def _counts(validation: Validation) -> dict[str, str]:
     }
 
 
-def _places(places: Sequence[Place], count: int) -> str:
-    rows = [_place(one) for one in places[:_LISTED]]
-    return table(("file", "row", "offset of the first byte"), rows) + _more(count - len(rows))
+def _places(places: Sequence[Place]) -> list[tuple[str, str, str]]:
+    return [_place(one) for one in places[:_LISTED]]
 
 
-def _special(special: SpecialTokensInTexts) -> str:
-    times = {code(token): f"{count:,}" for token, count in special.tokens.items()}
-    return facts_table(times) + _places(special.places, special.documents)
-
-
-def _bad_rows(rows: Rows) -> str:
-    reasons = {escape(why): f"{count:,}" for why, count in rows.dropped.items()}
-    listed = [(*_place(one.place), escape(one.reason)) for one in rows.places[:_LISTED]]
-    more = _more(sum(rows.dropped.values()) - len(listed))
-    return facts_table(reasons) + table(("file", "row", "offset", "reason"), listed) + more
+def _bad_rows(rows: Rows) -> list[Sequence[str]]:
+    return [(*_place(one.place), one.reason) for one in rows.places[:_LISTED]]
 
 
 def _place(place: Place) -> tuple[str, str, str]:
@@ -167,38 +165,36 @@ def _place(place: Place) -> tuple[str, str, str]:
     return code(place.file), f"{place.row or ''}", offset
 
 
-def _more(count: int) -> str:
-    return f'<p class="soft">and {count:,} more</p>' if count else ""
+def _near(near: NearDuplicates) -> dict[str, str]:
+    return {
+        "documents compared": f"{near.compared:,}",
+        "not compared, more than the recipe allows": f"{near.beyond:,}",
+        "not compared, without words": f"{near.wordless:,}",
+        "pairs": f"{near.pairs:,}",
+        "groups of such documents": f"{near.clusters:,}",
+        "documents in the largest group": f"{near.largest:,}",
+        "pairs across the split": f"{near.crossing_pairs:,}",
+        "documents to learn from that are near one held out": f"{near.leaking:,}",
+        "of them removed": f"{near.removed:,}",
+    }
 
 
-def _near(near: NearDuplicates) -> str:
-    facts = facts_table(
-        {
-            "documents compared": f"{near.compared:,}",
-            "not compared, more than the recipe allows": f"{near.beyond:,}",
-            "not compared, without words": f"{near.wordless:,}",
-            "pairs": f"{near.pairs:,}",
-            "groups of such documents": f"{near.clusters:,}",
-            "documents in the largest group": f"{near.largest:,}",
-            "pairs across the split": f"{near.crossing_pairs:,}",
-            "documents to learn from that are near one held out": f"{near.leaking:,}",
-            "of them removed": f"{near.removed:,}",
-        }
-    )
-    rows = [
+def _pairs(near: NearDuplicates) -> list[Sequence[str]]:
+    return [
         (
-            f"{one.first_part.replace('_', ' ')} {one.first:,}: {escape(one.first_text)}<br>"
-            f"{one.second_part.replace('_', ' ')} {one.second:,}: {escape(one.second_text)}",
+            lines(
+                f"{one.first_part.replace('_', ' ')} {one.first:,}: {one.first_text}",
+                f"{one.second_part.replace('_', ' ')} {one.second:,}: {one.second_text}",
+            ),
             f"{one.similarity:.0%}",
         )
         for one in near.examples
     ]
-    return facts + (table(("pair: part, number, first words", "similarity"), rows) if rows else "")
 
 
 def _source(digest: str, validation: Validation) -> dict[str, str]:
     schema = validation.schema
-    facts = {"documents": code(digest), "source": escape(schema.source)}
+    facts = {"documents": code(digest), "source": schema.source}
     if schema.files:
         facts["files"] = f"{schema.files:,}"
     if schema.text is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -13,7 +14,7 @@ _ROOMY = 12
 """Labels up to which a cell of the confusion matrix has room for a share."""
 
 
-def confusion_picture(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+def confusion_picture(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
     """Counts and shares of each row (true label); right ones blue, wrong ones red."""
     size = len(labels)
     roomy = size <= _ROOMY
@@ -56,7 +57,7 @@ def confusion_picture(confusion: Sequence[Sequence[int]], labels: Sequence[str])
         return svg(figure, "Confusion matrix: counts and shares of each true label")
 
 
-def reliability_picture(bins: Sequence[Bin]) -> str:
+def reliability_picture(bins: Sequence[Bin]) -> Markup:
     """Accuracy of each bin of confidence beside the diagonal, and how many documents are in it."""
     filled = [one for one in bins if one.documents]
     with style():

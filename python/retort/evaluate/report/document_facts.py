@@ -60,7 +60,7 @@ def document_facts(store: Sealed) -> DocumentFacts | None:
 
 
 def source_rows(data: DocumentFacts) -> dict[str, str]:
-    """As rows of a table of facts, HTML."""
+    """As rows of a table of facts."""
     return {
         "read from the source": f"{data.documents:,}",
         "not UTF-8": f"{data.not_utf8:,}",
@@ -68,5 +68,5 @@ def source_rows(data: DocumentFacts) -> dict[str, str]:
         "exact duplicates, removed": f"{data.duplicates:,}",
         "same text with different labels, removed": f"{data.ambiguous:,}",
         "nearly the same as one held out, removed": f"{data.near_removed:,}",
-        "more about them": f"{code(REPORT)} in the token store",
+        "more about them": code(REPORT) + " in the token store",
     }

@@ -3,9 +3,10 @@
 How long anything took is not reproducible, and stands on a page of its own (`timings_report`).
 """
 
-from html import escape
+from markupsafe import Markup
 
-from retort.core.report import code, facts_table, header, page, section, table, verdict
+from retort.core.report import code, table
+from retort.core.report import render as page
 from retort.evaluate.language_metrics import LanguageMetrics
 from retort.evaluate.metrics import Metrics
 from retort.evaluate.report.classifier_plots import confusion_picture, reliability_picture
@@ -19,20 +20,24 @@ _SIDE_BY_SIDE = 8
 
 def render(run: RunFacts) -> str:
     """The report as HTML."""
-    curve = training_curve(run.losses, run.rates, run.gradient_norms)
-    sections = [section("Training", curve)]
+    sections = [("Training", training_curve(run.losses, run.rates, run.gradient_norms))]
     if run.evaluations:
-        sections.append(section("Evaluations", _evaluations(run)))
+        sections.append(("Evaluations", _evaluations(run)))
     if isinstance(run.metrics, Metrics):
         sections += _classifier_sections(run.metrics)
-    sections.append(section("Documents", facts_table(_document_rows(run))))
-    identities = {name: code(digest) for name, digest in run.identities.items()}
-    sections.append(section("Seal", facts_table(identities)))
-    if run.beside:
-        files = {code(name): escape(content) for name, content in run.beside.items()}
-        sections.append(section("Beside this report", facts_table(files)))
-    sections.append(section("Configuration", f"<pre>{escape(run.configuration)}</pre>"))
-    return page(_title(run), _header(run), sections)
+    return page(
+        "retort.evaluate.report",
+        "report.html",
+        title=_title(run),
+        name=run.name,
+        verdicts=[_verdict(run)],
+        figures=_figures(run),
+        run=run,
+        sections=sections,
+        documents=_document_rows(run),
+        identities={name: code(digest) for name, digest in run.identities.items()},
+        beside={code(name): content for name, content in run.beside.items()},
+    )
 
 
 def _title(run: RunFacts) -> str:
@@ -41,28 +46,26 @@ def _title(run: RunFacts) -> str:
     return f"{run.name}: perplexity {run.metrics.perplexity:.2f}"
 
 
-def _header(run: RunFacts) -> str:
-    classifier = isinstance(run.metrics, Metrics)
-    if run.failure is None:
-        judged = verdict(
-            "Verified: a fresh process found every digest right and the held-out "
-            f"{'logits' if classifier else 'losses'} equal, bit for bit.",
-            good=True,
-        )
+def _verdict(run: RunFacts) -> tuple[str, bool]:
+    if run.failure is not None:
+        return f"Failed: {run.failure}.", False
+    equal = "logits" if isinstance(run.metrics, Metrics) else "losses"
+    return (
+        "Verified: a fresh process found every digest right and the held-out "
+        f"{equal} equal, bit for bit."
+    ), True
+
+
+def _figures(run: RunFacts) -> dict[str, str]:
+    if isinstance(run.metrics, Metrics):
+        measured, seen = _classifier_figures(run.metrics), "documents"
     else:
-        judged = verdict(f"Failed: {run.failure}.", good=False)
-    measured = (
-        _classifier_figures(run.metrics)
-        if isinstance(run.metrics, Metrics)
-        else _language_figures(run.metrics)
-    )
-    figures = measured | {
+        measured, seen = _language_figures(run.metrics), "blocks"
+    return measured | {
         "optimiser steps": f"{len(run.losses):,}",
-        f"{'documents' if classifier else 'blocks'} seen": f"{run.samples:,}",
+        f"{seen} seen": f"{run.samples:,}",
         "parameters": run.size("M"),
     }
-    about = f"Retort training run, checkpoint {code(run.checkpoint.seal[:19])}…"
-    return header(run.name, about, judged, figures)
 
 
 def _classifier_figures(metrics: Metrics) -> dict[str, str]:
@@ -86,7 +89,7 @@ def _language_figures(metrics: LanguageMetrics) -> dict[str, str]:
     }
 
 
-def _evaluations(run: RunFacts) -> str:
+def _evaluations(run: RunFacts) -> Markup:
     figures = [one.figures for one in run.evaluations]
     shares = [one["accuracy"] for one in figures if "accuracy" in one]
     return evaluations_picture(
@@ -97,24 +100,25 @@ def _evaluations(run: RunFacts) -> str:
     )
 
 
-def _classifier_sections(metrics: Metrics) -> list[str]:
+def _classifier_sections(metrics: Metrics) -> list[tuple[str, Markup]]:
     labels = [label.label for label in metrics.labels]
     confusion = confusion_picture(metrics.confusion, labels)
     reliability = reliability_picture(metrics.bins)
-    if len(labels) <= _SIDE_BY_SIDE:
-        body = f'<div class="pair">{confusion}{reliability}</div>'
-    else:
-        body = f'{confusion}<div class="narrow">{reliability}</div>'
+    pictures = (
+        Markup('<div class="pair">{}{}</div>')
+        if len(labels) <= _SIDE_BY_SIDE
+        else Markup('{}<div class="narrow">{}</div>')
+    )
     return [
-        section("Confusion and reliability", body),
-        section("Labels", _labels_table(metrics)),
+        ("Confusion and reliability", pictures.format(confusion, reliability)),
+        ("Labels", _labels_table(metrics)),
     ]
 
 
-def _labels_table(metrics: Metrics) -> str:
+def _labels_table(metrics: Metrics) -> Markup:
     rows = [
         (
-            escape(one.label),
+            one.label,
             f"{one.precision:.3f}",
             f"{one.recall:.3f}",
             f"{one.f1:.3f}",
@@ -129,7 +133,7 @@ def _labels_table(metrics: Metrics) -> str:
         ("of documents (micro)", metrics.micro, ""),
     ):
         numbers = (f"{mean.precision:.3f}", f"{mean.recall:.3f}", f"{mean.f1:.3f}")
-        rows.append((f"<b>{name}</b>", *numbers, area, f"{metrics.documents:,}"))
+        rows.append((Markup("<b>{}</b>").format(name), *numbers, area, f"{metrics.documents:,}"))
     return table(("label", "precision", "recall", "F1", "ROC-AUC", "documents"), rows)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from retort.core.pictures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, style, svg
@@ -15,7 +16,7 @@ _COLOURS = {
 }
 
 
-def shares_picture(shares: Mapping[str, float]) -> str:
+def shares_picture(shares: Mapping[str, float]) -> Markup:
     """One bar: what share of the time each kind of work took.
 
     Args:
@@ -38,7 +39,7 @@ def shares_picture(shares: Mapping[str, float]) -> str:
         return svg(figure, "Share of the time that each kind of work took")
 
 
-def throughput_picture(steps: Sequence[int], rates: Sequence[float], unit: str) -> str:
+def throughput_picture(steps: Sequence[int], rates: Sequence[float], unit: str) -> Markup:
     """Throughput over the optimiser steps.
 
     Args:

@@ -1,10 +1,9 @@
 """Where the time of a run went: a page apart from the report, because no two runs take as long."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Protocol
 
-from retort.core.report import facts_table, header, page, section
+from retort.core.report import render
 from retort.evaluate.report.timing_plots import shares_picture, throughput_picture
 
 _ORDER = ("compute", "data", "communication", "checkpoint", "evaluation")
@@ -54,7 +53,6 @@ def render_timings(name: str, records: Sequence[Timing], host: Mapping[str, str]
     samples = _mean(records, [one.samples_per_second for one in records])
     tokens = _mean(records, [one.tokens_per_second for one in records])
     mfu = _mean(records, [one.mfu for one in records])
-    shares = mean_shares(records)
     figures = {
         "training, wall clock": _duration(seconds),
         "samples a second": f"{samples:,.1f}",
@@ -62,19 +60,19 @@ def render_timings(name: str, records: Sequence[Timing], host: Mapping[str, str]
         "most memory": f"{max(one.memory_bytes for one in records) / 2**30:.2f} GiB",
         "model FLOP/s utilisation": f"{mfu:.1%}",
     }
-    about = "How long the run took, and on what. None of it enters a seal or the report."
     steps = [one.step for one in records]
-    rates = throughput_picture(
-        steps, [one.samples_per_second for one in records], "samples a second"
-    )
-    facts = {escape(key): escape(value) for key, value in host.items()}
-    sections = [
-        section("Share of the time", shares_picture(shares)),
-        section("Throughput", rates),
-        section("Machine", facts_table(facts)),
-    ]
-    return page(
-        f"{name}: {_duration(seconds)}", header(f"{name}: time", about, "", figures), sections
+    return render(
+        "retort.evaluate.report",
+        "timings.html",
+        title=f"{name}: {_duration(seconds)}",
+        name=f"{name}: time",
+        verdicts=(),
+        figures=figures,
+        shares=shares_picture(mean_shares(records)),
+        rates=throughput_picture(
+            steps, [one.samples_per_second for one in records], "samples a second"
+        ),
+        host=host,
     )
 
 

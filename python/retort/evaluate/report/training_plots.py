@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retort.core.pictures import BLUE, GREEN, INK, ORANGE, RED, style, svg
 
 
-def training_curve(losses: Sequence[float], rates: Sequence[float], norms: Sequence[float]) -> str:
+def training_curve(
+    losses: Sequence[float], rates: Sequence[float], norms: Sequence[float]
+) -> Markup:
     """Loss of each step and its running mean with the learning rate, above the gradient's norm.
 
     Args:
@@ -46,7 +49,7 @@ def evaluations_picture(
     losses: Sequence[float],
     shares: Sequence[float] | None,
     best: int | None,
-) -> str:
+) -> Markup:
     """What was measured on held-out documents as training went on, the best step marked.
 
     Args:
