@@ -20,6 +20,12 @@ from collections.abc import Callable, Sequence
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _CHANGED = "python/retort/train/run/loop.py"
+_ALSO_CHANGED = (
+    "//python/retort/train/observe:console.py",
+    "//python/retort/data/sources:csv_files.py",
+    "//python/retort/serve/protocols:predict.py",
+    "//python/retort/train/engines/contract:tree.py",
+)
 _TORCH_TEST = "//benchmarks/build:import_torch_test"
 
 
@@ -86,12 +92,27 @@ def _changed_line(checkout: pathlib.Path) -> tuple[float, str]:
     seconds = _seconds(test)
     executed = re.search(r"Executed (\d+) out of (\d+) tests", output)
     assert executed is not None, output
-    always = _bazel(checkout, "query", "attr(tags, external, tests(//...))", "--noshow_progress")
-    labels = [line for line in always.splitlines() if line.startswith("//")]
+    always = _labels(checkout, "attr(tags, external, tests(//...))")
     return seconds, (
-        f"{executed[1]} of {executed[2]} tests ran again, {len(labels)} of them because they read "
+        f"{executed[1]} of {executed[2]} tests ran again, {len(always)} of them because they read "
         "the checkout and always do"
     )
+
+
+def _labels(checkout: pathlib.Path, expression: str) -> set[str]:
+    said = _bazel(checkout, "query", expression, "--noshow_progress")
+    return {line for line in said.splitlines() if line.startswith("//")}
+
+
+def _dependents(checkout: pathlib.Path) -> list[tuple[str, str, str]]:
+    """Which tests run again after a line of a file changed, by what they depend on."""
+    tests = 'tests(//...) except attr(tags, "\\bmanual\\b", //...)'
+    every = len(_labels(checkout, tests))
+    rows = []
+    for label in _ALSO_CHANGED:
+        again = _labels(checkout, f"({tests}) intersect rdeps(//..., {label})")
+        rows.append((f"tests that depend on `{label}`", f"{len(again)} of {every}", ""))
+    return rows
 
 
 def _copy(folder: pathlib.Path) -> pathlib.Path:
@@ -109,6 +130,7 @@ def measure(runs: int) -> str:
             no_op = _no_op(checkout, runs)
             first_line = _first_line(checkout, runs)
             by_bazel, directly = _torch(checkout, runs)
+            dependents = _dependents(checkout)
             changed, ran_again = _changed_line(checkout)
         finally:
             base = _bazel(checkout, "info", "output_base").splitlines()[-1]
@@ -127,6 +149,7 @@ def measure(runs: int) -> str:
             f"{changed:.1f} s, {ran_again}",
             "what depends on it",
         ),
+        *dependents,
     )
     lines = [
         f"# What Bazel costs, {datetime.datetime.now(datetime.UTC).date()}",
