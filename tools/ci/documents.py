@@ -1,4 +1,4 @@
-"""Runs the commands of README.md and docs/*.md, block by block, as a reader would type them, and lists the others.
+"""Runs the commands of README.md and the documents beside it, block by block, as a reader would, and lists the others.
 
 A block fenced as `sh` is one Bash script in the checkout. `sh images` is one, too, and left to the gate `images`, which
 runs `--gate images`. What cannot run everywhere says why on its fence: `text needs a registry`. A block with commands
@@ -59,7 +59,9 @@ class Block:
 
 def documents(root: pathlib.Path) -> list[pathlib.Path]:
     """The documents whose commands are run, in the order in which a newcomer reads them."""
-    return [root / "README.md", *sorted(root.glob("docs/**/*.md"))]
+    first = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md", "CHANGELOG.md")
+    named = [root / name for name in (*first, "benchmarks/README.md")]
+    return [*named, *sorted(root.glob("docs/**/*.md"))]
 
 
 def blocks(text: str) -> Iterator[Block]:
