@@ -103,15 +103,15 @@ def test_the_same_again_tokenises_nothing(recipe: Path, tmp_path: Path) -> None:
 
 def test_inspect_prints_the_store_and_its_seal(recipe: Path, tmp_path: Path) -> None:
     seal = _prepare(recipe, tmp_path / "store")
-    done = _run("inspect_store", tmp_path / "store")
+    done = _run("inspection.inspect_store", tmp_path / "store")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"seal {seal} {tmp_path / 'store'}"
     assert "train: " in done.stdout
     assert "█" in done.stdout
     assert "[sport]" in done.stdout or "[tech]" in done.stdout
-    all_of_them = _run("inspect_store", tmp_path / "store", "--samples", str(10**15))
+    all_of_them = _run("inspection.inspect_store", tmp_path / "store", "--samples", str(10**15))
     assert all_of_them.returncode == 0, all_of_them.stderr
-    described = json.loads(_run("inspect_store", tmp_path / "store", "--json").stdout)
+    described = json.loads(_run("inspection.inspect_store", tmp_path / "store", "--json").stdout)
     assert sum(described["parts"]["train"]["labels"].values()) == (
         described["parts"]["train"]["documents"]
     )
@@ -121,7 +121,7 @@ def test_diff_says_what_changed(recipe: Path, tmp_path: Path) -> None:
     _prepare(recipe, tmp_path / "one")
     write_documents(tmp_path / "documents", count=3, first=60)
     _prepare(recipe, tmp_path / "two")
-    done = _run("diff_stores", tmp_path / "one", tmp_path / "two")
+    done = _run("inspection.diff_stores", tmp_path / "one", tmp_path / "two")
     assert done.returncode == 1
     assert "6 in B alone" in done.stdout or "in B alone" in done.stdout
     added = [
@@ -130,7 +130,7 @@ def test_diff_says_what_changed(recipe: Path, tmp_path: Path) -> None:
         if "alone" in line
     ]
     assert sum(added) == 6
-    same = _run("diff_stores", tmp_path / "one", tmp_path / "one")
+    same = _run("inspection.diff_stores", tmp_path / "one", tmp_path / "one")
     assert (same.returncode, same.stdout[:6]) == (0, "equal:")
 
 
@@ -141,7 +141,7 @@ def test_an_altered_shard_is_refused_by_name(recipe: Path, tmp_path: Path) -> No
     content[len(content) // 2] ^= 1
     shard.chmod(0o644)
     shard.write_bytes(content)
-    for module in ("verify_store", "inspect_store"):
+    for module in ("inspection.verify_store", "inspection.inspect_store"):
         done = _run(module, tmp_path / "store")
         assert done.returncode == 2
         assert f"{shard}: is altered" in done.stderr
@@ -151,12 +151,12 @@ def test_a_store_with_another_seal_than_the_one_named_is_refused(
     recipe: Path, tmp_path: Path
 ) -> None:
     seal = _prepare(recipe, tmp_path / "store")
-    assert seal in _run("verify_store", tmp_path / "store", "--seal", seal).stdout
+    assert seal in _run("inspection.verify_store", tmp_path / "store", "--seal", seal).stdout
     manifest = tmp_path / "store" / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b'"held_out":0.2', b'"held_out":0.3'))
-    assert _run("verify_store", tmp_path / "store").returncode == 0
+    assert _run("inspection.verify_store", tmp_path / "store").returncode == 0
     for wanted, message in ((seal, f"and {seal} is wanted"), ("latest", "is not a seal")):
-        done = _run("verify_store", tmp_path / "store", "--seal", wanted)
+        done = _run("inspection.verify_store", tmp_path / "store", "--seal", wanted)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert done.stderr.startswith("error: ") and message in done.stderr
 

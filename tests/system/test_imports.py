@@ -14,8 +14,8 @@ ALLOWED = {layer: set(LAYERS[: number + 1]) for number, layer in enumerate(LAYER
 ALLOWED["serve"] = {"core", "models", "data.tokenizers", "serve"}
 ROOMS = {
     "data": (
-        *("config", "tokenizers", "files", "sources", "similar", "store", "batches"),
-        *("reading", "corpus", "preparation"),
+        *("config", "tokenizers", "files", "sources", "similar", "store", "inspection"),
+        *("batches", "reading", "corpus", "preparation"),
     ),
     "serve": ("engine", "protocols"),
     "train": (

@@ -15,7 +15,7 @@ FEW, COUNT = 100, 6000
 PREPARE = """
 prepare() { "$1" -m retort.data.prepare --config "$3/recipe.yaml" --out "$2/store" $4; echo "code $?"; }
 first() { prepare "$1" "$2" "$3"; }
-full() { prepare "$1" "$2" "$4" "--workers 2"; "$1" -m retort.data.verify_store "$2/store"; ls -A "$2"; }
+full() { prepare "$1" "$2" "$4" "--workers 2"; "$1" -m retort.data.inspection.verify_store "$2/store"; ls -A "$2"; }
 later() { prepare "$1" "$2" "$4" --json; }
 """
 DISK = """

@@ -185,7 +185,7 @@ def test_a_damaged_shard_is_named_by_whoever_opens_the_store(
     shard.write_bytes(data[: int(len(data) * keep) - 1] + (b"\xff" if keep == 1 else b""))
     for module, stores in (("verify", [store]), ("inspect", [store]), ("diff", [sealed, store])):
         name = "diff_stores" if module == "diff" else f"{module}_store"
-        command = [sys.executable, "-m", f"retort.data.{name}", *map(str, stores)]
+        command = [sys.executable, "-m", f"retort.data.inspection.{name}", *map(str, stores)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
         assert done.stderr.startswith(f"error: {shard}: {message}"), done.stderr

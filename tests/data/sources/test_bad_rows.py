@@ -301,6 +301,6 @@ def test_nothing_that_a_terminal_acts_upon_is_printed(tmp_path: Path) -> None:
     prepared = told(
         "retort.data.prepare", "--config", str(tmp_path / "recipe.yaml"), "--out", store
     )
-    shown = prepared + told("retort.data.inspect_store", store)
+    shown = prepared + told("retort.data.inspection.inspect_store", store)
     assert r"a\x1b[2J" in shown
     assert [one for one in shown.split("\n") if not one.isprintable()] == []

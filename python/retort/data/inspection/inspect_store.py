@@ -1,6 +1,6 @@
 """Show what is in a token store: its parts, labels, lengths and a few documents.
 
-python -m retort.data.inspect_store DIR
+python -m retort.data.inspection.inspect_store DIR
 """
 
 from retort.core.signals import starting

@@ -1,6 +1,6 @@
 """Say in what two token stores differ.
 
-python -m retort.data.diff_stores A B
+python -m retort.data.inspection.diff_stores A B
 """
 
 from retort.core.signals import starting

@@ -1,6 +1,6 @@
 """Check every digest of a token store, and that its files are what it says.
 
-python -m retort.data.verify_store DIR --seal sha256:DIGITS
+python -m retort.data.inspection.verify_store DIR --seal sha256:DIGITS
 """
 
 from retort.core.signals import starting
