@@ -7,6 +7,7 @@ is left to that gate. Targets named in the text must exist.
 """
 
 import argparse
+import itertools
 import pathlib
 import re
 import subprocess
@@ -61,7 +62,13 @@ def documents(root: pathlib.Path) -> list[pathlib.Path]:
     """The documents whose commands are run, in the order in which a newcomer reads them."""
     first = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md", "CHANGELOG.md")
     named = [root / name for name in (*first, "benchmarks/README.md")]
-    return [*named, *sorted(root.glob("docs/**/*.md"))]
+    found = (sorted(root.glob(pattern)) for pattern in ("docs/**/*.md", "examples/**/README.md"))
+    return [*named, *itertools.chain(*found)]
+
+
+def _name(path: pathlib.Path) -> str:
+    """There is more than one README.md."""
+    return str(path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path.name)
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -131,7 +138,7 @@ def left_out(path: pathlib.Path, gate: str) -> list[str]:
                 if block.language == "sh"
                 else block.rest
             )
-            found.append(f"{path.name}:{block.line}: {block.commands()[0]} ({why})")
+            found.append(f"{_name(path)}:{block.line}: {block.commands()[0]} ({why})")
     return found
 
 
@@ -165,7 +172,7 @@ def run(paths: Sequence[pathlib.Path], cwd: pathlib.Path, gate: str = "") -> int
             text = script(block, gate)
             if not text:
                 continue
-            print(f"{path.name}:{block.line}:\n{text}", file=sys.stderr, flush=True)
+            print(f"{_name(path)}:{block.line}:\n{text}", file=sys.stderr, flush=True)
             command = ["bash", "-euo", "pipefail", "-c", text]
             done = subprocess.run(command, cwd=cwd, timeout=_TIMEOUT_SECONDS, check=False)
             if done.returncode:

@@ -204,8 +204,29 @@ def test_the_inference_image_refuses_a_checkpoint_that_was_tampered_with(
     assert "model.safetensors" in done.stderr
 
 
-def test_the_example_of_the_documents_runs(folder: pathlib.Path) -> None:
-    example = unpack(_DOCKER.parent / "examples/images/image", folder)
-    done = example.run()
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"hello from torch \S+: 2 \+ 3 = 5\n", done.stdout)
+def test_the_example_of_the_documents_writes_on_as_outside_its_image(folder: pathlib.Path) -> None:
+    root, out = _DOCKER.parent, folder / "example"
+    recipe = ["--config", "examples/language_model/recipe.yaml", "--out", str(out)]
+    trained = subprocess.run(
+        [_TRAIN, *recipe], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert trained.returncode == 0, trained.stderr
+    outside = subprocess.run(
+        [
+            root / "examples/language_model/continue_text",
+            "--checkpoint",
+            out / "checkpoint",
+            "The wind",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outside.returncode == 0, outside.stderr
+    example = unpack(root / "examples/language_model/image", folder)
+    inside = example.run(
+        "--checkpoint", "/checkpoint", "The wind", readable={"/checkpoint": out / "checkpoint"}
+    )
+    assert inside.returncode == 0, inside.stderr
+    assert inside.stdout == outside.stdout
+    assert inside.stdout.startswith("The wind")
