@@ -29,7 +29,7 @@ from benchmarks.images.sides import (
 )
 from benchmarks.markdown import Section, document
 from retort.core.cli import Invocation, positive, run
-from tools.oci.dockerfile.buildah import Buildah, PipAccess, bootstrap
+from tests.oci.dockerfile.buildah import Buildah, PipAccess, bootstrap
 
 _PARTS = ("change", "cold", "layers", "push")
 Side = Rules | Dockerfile

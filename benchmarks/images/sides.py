@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.oci.dockerfile.buildah import Buildah
+from tests.oci.dockerfile.buildah import Buildah
 from tools.oci.image.layout import Layout
 
 _LAYER_NAME = "org.retort.layer"

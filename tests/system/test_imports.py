@@ -126,7 +126,7 @@ def test_an_import_of_a_room_before_it_is_not(package: str, room: str, source: s
 @pytest.mark.parametrize(
     ("package", "source"),
     [
-        ("core", "import retort.data.batches.order"),
+        ("core", "import retort.data.batches.epoch_order"),
         ("core", "from retort import data"),
         ("core", "from ..data import batches"),
         ("core", "def f():\n    from retort.train.run.loop import train"),

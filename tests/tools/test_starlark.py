@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlark import StarlarkSyntaxException
 
-from third_party.airgap.upstream import checkout, module_file, portability, syntax
+from tests.tools.upstream import checkout, module_file, portability, syntax
 
 # What every rule of Bazel accepts in both engines, apart from its own attributes.
 _COMMON_NAMES = """

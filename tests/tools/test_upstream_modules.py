@@ -10,8 +10,8 @@ import pytest
 from starlark import EvalError, StarlarkSyntaxException
 from starlark.syntax import ast
 
-from third_party.airgap.upstream import checkout, module_file, syntax
-from third_party.airgap.upstream.evaluate import Recorded, World
+from tests.tools.upstream import checkout, module_file, syntax
+from tests.tools.upstream.evaluate import Recorded, World
 from third_party.requirements.pip import read_indexes
 from tools.ci import hermetic
 from tools.oci.layers import python_files

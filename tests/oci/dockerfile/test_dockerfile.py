@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tools.oci.dockerfile.buildah import Buildah, PipAccess, bootstrap
+from tests.oci.dockerfile.buildah import Buildah, PipAccess, bootstrap
+from tests.oci.dockerfile.rootfs import Rootfs, differences, from_directory, from_layout
 from tools.oci.dockerfile.requirements import PROGRAMS
-from tools.oci.dockerfile.rootfs import Rootfs, differences, from_directory, from_layout
 from tools.oci.image.layout import Layout
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tools.oci.dockerfile.rootfs import Node, differences, from_directory, from_layout
+from tests.oci.dockerfile.rootfs import Node, differences, from_directory, from_layout
 from tools.oci.errors import ImageError
 from tools.oci.image.layout import CONFIG, LAYER, MANIFEST, canonical_json, describe, write_layout
 

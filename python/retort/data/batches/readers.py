@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.core.errors import ConfigError, DataError
-from retort.data.batches.epoch_table import EpochTable
+from retort.data.batches.epoch_order import EpochOrder
 from retort.data.batches.grouping import deal
-from retort.data.batches.order import EpochOrder
 from retort.data.store.store import SpecialTokens, StorePart
 
 
@@ -124,7 +123,7 @@ class ClassificationReader:
         self._prefix = np.array(special.prefix, np.int64)
         self._suffix = np.array(special.suffix, np.int64)
         self._lengths = np.array(lengths, np.int64)
-        self._order = EpochTable(EpochOrder(len(part), seed))
+        self._order = EpochOrder(len(part), seed)
         self._shards = shards
         self._grouping = grouping
         self._window = -1
@@ -170,7 +169,7 @@ class ClassificationReader:
             count = self._grouping * batch
             documents = self._order.samples(window * count, count)
             if self._grouping > 1:
-                lengths, seed = self._padded(documents), self._order.order.seed
+                lengths, seed = self._padded(documents), self._order.seed
                 documents = documents[deal(lengths, shards, size, seed=seed, window=window)]
             self._documents = documents.reshape(self._grouping, shards, size)
             self._window = window
@@ -222,7 +221,7 @@ class BlockReader:
         self._total = int(self._starts[-1])
         self.length = -(-self._total // tokens)
         """Number of blocks in an epoch."""
-        self._order = EpochTable(EpochOrder(self.length, seed))
+        self._order = EpochOrder(self.length, seed)
         self._shards = shards
 
     def batch(self, step: int, shard: int) -> BlockBatch:

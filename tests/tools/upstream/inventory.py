@@ -1,6 +1,6 @@
 """Writes upstream.json: what the real modules offer, read from checkouts of them.
 
-    python -m third_party.airgap.upstream.inventory rules_python@2.3.2=DIR ... > upstream.json
+    python -m tests.tools.upstream.inventory rules_python@2.3.2=DIR ... > upstream.json
 
 `MODULE@VERSION=DIR` takes DIR as that version; `MODULE@VERSION:READ=DIR` says that DIR is another
 version, READ, the nearest one at hand. `bazelisk@VERSION=DIR` is a checkout of Bazelisk.
@@ -18,8 +18,8 @@ from typing import Any
 
 from starlark import EvalError
 
-from third_party.airgap.upstream import behaviour, syntax
-from third_party.airgap.upstream.evaluate import Recorded, World
+from tests.tools.upstream import behaviour, syntax
+from tests.tools.upstream.evaluate import Recorded, World
 
 # Packages that are not part of a module's interface.
 _INNER_NAMES = """

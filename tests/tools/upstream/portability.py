@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from starlark.syntax import FileLocations, Scope, TokenKind, ast, resolve
 
-from third_party.airgap.upstream.syntax import (
+from tests.tools.upstream.syntax import (
     BUILD_NAMES,
     Source,
     calls,

@@ -10,7 +10,7 @@ import starlark
 from starlark import BuiltinFunction
 from starlark.values import from_value
 
-from third_party.airgap.upstream.syntax import Source
+from tests.tools.upstream.syntax import Source
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlark.syntax import ast
 
-from third_party.airgap.upstream import syntax
+from tests.tools.upstream import syntax
 
 _EXTRACT = "python/private/pypi/whl_extract.bzl"
 _PATCH_AND_EXTRACT = "python/private/pypi/patch_and_extract_whl.bzl"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from third_party.airgap.upstream import syntax
+from tests.tools.upstream import syntax
 
 
 def root_above(test: Path) -> Path:
