@@ -217,3 +217,8 @@ def test_the_former_name_of_the_guard_against_divergence_is_read() -> None:
 def test_a_process_that_only_starts_others_does_not_load_torch() -> None:
     program = "import sys, retort.train.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_worker_loads_nothing_that_draws() -> None:
+    program = "import sys, retort.train.run.worker; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,11 +1,16 @@
-"""Pictures as SVG text: equal data give equal bytes, and the colours of the page apply."""
+"""Pictures as SVG text: equal data give equal bytes, and the colours of the page apply.
+
+matplotlib takes half a second of CPU to load, and who trains may draw nothing: it is loaded with the first picture.
+"""
 
 import io
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK = "#010203"
 """Stands for the page's text colour, which a picture cannot know; replaced in the SVG text."""
@@ -19,6 +24,8 @@ GREY = "#8a93a3"
 
 def style() -> AbstractContextManager[None]:
     """How all pictures look, while they are made."""
+    from matplotlib import rc_context
+
     return rc_context(
         {
             "svg.fonttype": "none",
@@ -36,7 +43,14 @@ def style() -> AbstractContextManager[None]:
     )
 
 
-def svg(figure: Figure, title: str) -> Markup:
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty picture, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def svg(figure: "Figure", title: str) -> Markup:
     """A picture as an element of HTML; `title` is for those who cannot see it."""
     target = io.StringIO()
     figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from retort.core.digest import JSON
-from retort.core.pictures import BLUE, INK, ORANGE, style, svg
+from retort.core.pictures import BLUE, INK, ORANGE, new_figure, style, svg
 from retort.core.report import code, render
 from retort.evaluate.intervals import student_interval, wilson_interval
 from retort.evaluate.metrics import Metrics
@@ -142,7 +141,7 @@ def render_folds(found: CrossValidation) -> str:
 def _picture(found: CrossValidation) -> Markup:
     """Each fold with its own interval, and the mean of all with that of the mean."""
     with style():
-        figure = Figure(figsize=(8.0, 1.2 + 0.34 * len(found.folds)), layout="constrained")
+        figure = new_figure(8.0, 1.2 + 0.34 * len(found.folds))
         axes = figure.add_subplot()
         low, high = found.interval
         axes.axvspan(low, high, color=ORANGE, alpha=0.18, linewidth=0)

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from retort.core.pictures import BLUE, INK, ORANGE, RED, style, svg
+from retort.core.pictures import BLUE, INK, ORANGE, RED, new_figure, style, svg
 from retort.data.corpus.validation import LabelCounts, Lengths
 from retort.data.files.decoding import printable
 
@@ -18,7 +17,7 @@ def lengths_picture(lengths: Lengths, unit: str) -> Markup:
         unit: what is counted, such as "words".
     """
     with style():
-        figure = Figure(figsize=(8.0, 3.0), layout="constrained")
+        figure = new_figure(8.0, 3.0)
         axes = figure.add_subplot()
         axes.stairs(lengths.counts, lengths.edges, fill=True, color=BLUE, alpha=0.75)
         if len(set(np.diff(lengths.edges).tolist())) > 1:
@@ -39,7 +38,7 @@ def labels_picture(labels: Sequence[LabelCounts]) -> Markup:
     ordered = sorted(labels, key=lambda one: (one.train + one.held_out, one.label))
     names = [printable(one.label).replace("$", r"\$") for one in ordered]
     with style():
-        figure = Figure(figsize=(8.0, 1.0 + 0.34 * len(names)), layout="constrained")
+        figure = new_figure(8.0, 1.0 + 0.34 * len(names))
         axes = figure.add_subplot()
         places = range(len(names))
         train = [one.train for one in ordered]

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from retort.core.pictures import BLUE, GREEN, INK, RED, style, svg
+from retort.core.pictures import BLUE, GREEN, INK, RED, new_figure, style, svg
 from retort.evaluate.calibration import Bin
 
 _DARK_CELL = 0.55
@@ -16,11 +14,13 @@ _ROOMY = 12
 
 def confusion_picture(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
     """Counts and shares of each row (true label); right ones blue, wrong ones red."""
+    from matplotlib.patches import Rectangle
+
     size = len(labels)
     roomy = size <= _ROOMY
     side = 1.4 + max(2.1, (0.72 if roomy else 0.5) * size)
     with style():
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+        figure = new_figure(side + 0.8, side)
         axes = figure.add_subplot()
         for row, counts in enumerate(confusion):
             for column, count in enumerate(counts):
@@ -61,7 +61,7 @@ def reliability_picture(bins: Sequence[Bin]) -> Markup:
     """Accuracy of each bin of confidence beside the diagonal, and how many documents are in it."""
     filled = [one for one in bins if one.documents]
     with style():
-        figure = Figure(figsize=(5.0, 4.8), layout="constrained")
+        figure = new_figure(5.0, 4.8)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         starts = [one.low for one in filled]
         widths = [one.high - one.low for one in filled]

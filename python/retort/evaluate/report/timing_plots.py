@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from retort.core.pictures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, style, svg
+from retort.core.pictures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, new_figure, style, svg
 
 _COLOURS = {
     "compute": BLUE,
@@ -23,7 +22,7 @@ def shares_picture(shares: Mapping[str, float]) -> Markup:
         shares: by the kind of work, of 0 .. 1, in the order shown.
     """
     with style():
-        figure = Figure(figsize=(8.0, 1.8), layout="constrained")
+        figure = new_figure(8.0, 1.8)
         axes = figure.add_subplot()
         start = 0.0
         for name, share in shares.items():
@@ -46,7 +45,7 @@ def throughput_picture(steps: Sequence[int], rates: Sequence[float], unit: str) 
         steps, rates: of each record. unit: such as "samples a second".
     """
     with style():
-        figure = Figure(figsize=(8.0, 2.8), layout="constrained")
+        figure = new_figure(8.0, 2.8)
         axes = figure.add_subplot()
         axes.plot(steps, rates, color=BLUE, linewidth=1.8)
         axes.fill_between(steps, rates, color=BLUE, alpha=0.12)

@@ -1,12 +1,14 @@
 """Pictures of a training run over its steps, as SVG text."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from retort.core.pictures import BLUE, GREEN, INK, ORANGE, RED, style, svg
+from retort.core.pictures import BLUE, GREEN, INK, ORANGE, RED, new_figure, style, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def training_curve(
@@ -19,7 +21,7 @@ def training_curve(
     """
     steps = range(1, len(losses) + 1)
     with style():
-        figure = Figure(figsize=(8.0, 5.2), layout="constrained")
+        figure = new_figure(8.0, 5.2)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
         upper.plot(steps, losses, color=BLUE, alpha=0.3, linewidth=1.0)
         upper.plot(steps, running_mean(losses), color=BLUE, linewidth=2.0)
@@ -58,7 +60,7 @@ def evaluations_picture(
         best: one of `steps`.
     """
     with style():
-        figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+        figure = new_figure(8.0, 3.2)
         left = figure.add_subplot()
         left.set_xlabel("optimiser step")
         left.grid(alpha=0.15, color=INK)
@@ -102,7 +104,7 @@ def running_mean(values: Sequence[float]) -> list[float]:
 
 
 def _curve(
-    axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, name: str
+    axes: "Axes", steps: Sequence[int], values: Sequence[float], colour: str, name: str
 ) -> None:
     axes.plot(steps, values, color=colour, linewidth=1.8, marker="o", markersize=4)
     axes.set_ylabel(name, color=colour)
