@@ -10,6 +10,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from license_expression import Licensing  # type: ignore[import-untyped]
 from packageurl import PackageURL
 
 from tools.oci.attest import sbom as command
@@ -200,20 +201,22 @@ def test_the_identifiers_are_those_of_cyclonedx() -> None:
     folder = pathlib.Path(cyclonedx.schema.__file__).parent / "_res"
     (schema,) = folder.glob("spdx.*.schema.json")
     listed = json.loads(schema.read_text())["enum"]
-    assert [name for name in listed if spdx.identifier(name) != name] == []
-    ours = pathlib.Path(spdx.__file__).with_name("spdx_identifiers.txt").read_text().split()
-    assert sorted(ours) == sorted(listed)
+    assert [name for name in listed if spdx.identifier(name.lower()) != name] == []
 
 
 @pytest.mark.parametrize(
     ("text", "canonical"),
     [
         ("mit", "MIT"),
-        ("( MIT )", "(MIT)"),
+        ("( MIT )", "MIT"),
         ("Apache-2.0+", "Apache-2.0+"),
         ("gpl-2.0+", "GPL-2.0+"),
         ("MIT   OR\nISC", "MIT OR ISC"),
-        ("(MIT AND ISC) OR (0BSD)", "(MIT AND ISC) OR (0BSD)"),
+        ("MIT or ISC", "MIT OR ISC"),
+        ("(MIT AND ISC) OR (0BSD)", "(MIT AND ISC) OR 0BSD"),
+        ("mit AND isc OR mit", "(MIT AND ISC) OR MIT"),
+        ("MIT OR isc AND MIT", "MIT OR (ISC AND MIT)"),
+        ("gpl-2.0 with classpath-exception-2.0", "GPL-2.0 WITH Classpath-exception-2.0"),
         ("DocumentRef-a:LicenseRef-b", "DocumentRef-a:LicenseRef-b"),
     ],
 )
@@ -224,7 +227,7 @@ def test_an_expression_is_spelled_canonically(text: str, canonical: str) -> None
 @pytest.mark.parametrize(
     "text",
     [
-        *("", " ", "AND", "MIT ISC", "MIT or ISC", "(MIT", "MIT)", "()", "MIT WITH"),
+        *("", " ", "AND", "MIT ISC", "MIT Or ISC2", "(MIT", "MIT)", "()", "MIT WITH"),
         *("MIT WITH Nothing", "Made-up-1.0", "MIT, ISC", "MIT/ISC", "MIT OR OR ISC"),
         *("LicenseRef-", "(" * 5000),
     ],
@@ -242,8 +245,11 @@ _EXPRESSIONS = st.recursive(
 
 @settings(deadline=None)
 @given(_EXPRESSIONS)
-def test_every_expression_is_its_own_canonical_spelling(text: str) -> None:
-    assert spdx.expression(text) == text
+def test_a_canonical_spelling_means_the_same_and_is_its_own(text: str) -> None:
+    spelled = spdx.expression(text)
+    assert spelled is not None
+    assert Licensing().is_equivalent(text, spelled)
+    assert spdx.expression(spelled) == spelled
 
 
 @settings(deadline=None)

@@ -7,10 +7,11 @@ the serial number follows from the image's digest.
 import argparse
 import pathlib
 import re
-import urllib.parse
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from packageurl import PackageURL
 
 from tools.oci import errors
 from tools.oci.attest import spdx
@@ -67,24 +68,20 @@ def sbom(contents: Mapping[str, Any], image_digest: str) -> bytes:
 
 def image_purl(name: str, digest: str) -> str:
     """The package URL of an image."""
-    return f"pkg:oci/{_quoted(name.lower())}@{_quoted(digest)}"
+    return PackageURL("oci", name=name, version=digest).to_string()
 
 
 def purl(package: Package) -> str:
     """The package URL of a package."""
-    version = _quoted(package.version)
     if package.type == "pypi":
-        return f"pkg:pypi/{_quoted(re.sub(r'[-_.]+', '-', package.name).lower())}@{version}"
+        name = re.sub(r"[-_.]+", "-", package.name)
+        return PackageURL("pypi", name=name, version=package.version).to_string()
     qualifiers = {"arch": package.architecture, "distro": _DISTRIBUTION}
     if package.source not in ("", package.name):
         qualifiers["upstream"] = package.source
-    query = "&".join(f"{key}={_quoted(value)}" for key, value in qualifiers.items() if value)
-    return f"pkg:deb/debian/{_quoted(package.name.lower())}@{version}?{query}"
-
-
-def _quoted(text: str) -> str:
-    # The purl specification keeps the colon as it is.
-    return urllib.parse.quote(text, safe="-._~:")
+    return PackageURL(
+        "deb", "debian", package.name.lower(), package.version, qualifiers
+    ).to_string()
 
 
 def _hashes(sha256: str) -> list[dict[str, str]]:
