@@ -9,7 +9,8 @@ from retort.data.config import CorpusConfig
 from retort.data.preparation.run import prepare_store
 from retort.data.store.store import TokenStore
 from retort.data.tokenizers.fixed_length import Tokeniser
-from retort.evaluate.held_out import HELD_OUT, HeldOutTexts, held_out_logits, measure_held_out
+from retort.evaluate.held_out import HELD_OUT, HeldOutTexts
+from retort.evaluate.task import results_of_all
 from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.weights import build_classifier, find_weights
@@ -29,12 +30,12 @@ def test_it_makes_no_difference_who_computes_which_batch(tmp_path: Path) -> None
     texts = HeldOutTexts(store, 16)
     documents_held_out = len(store.part(HELD_OUT))
     assert texts.batches == -(-documents_held_out // 32) > 1
-    backwards = [texts.logits(model, number) for number in reversed(range(texts.batches))]
+    backwards = [texts.results(model, number) for number in reversed(range(texts.batches))]
     joined = torch.cat(backwards[::-1])
-    alone = held_out_logits(model, store, 16)
+    alone = results_of_all(texts, model)
     assert joined.shape == (documents_held_out, 2)
     assert torch.equal(joined.view(torch.int32), alone.view(torch.int32))
-    metrics = measure_held_out(alone, store)
+    metrics = texts.measure(alone)
     assert metrics.documents == documents_held_out
     right = alone.argmax(dim=1) == torch.from_numpy(store.part(HELD_OUT).labels)
     assert metrics.accuracy == pytest.approx(right.double().mean().item())

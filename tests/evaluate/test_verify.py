@@ -18,16 +18,9 @@ from retort.data.config import CorpusConfig
 from retort.data.preparation.run import prepare_store
 from retort.data.store.store import TokenStore
 from retort.data.tokenizers.fixed_length import Tokeniser
-from retort.evaluate.held_out import held_out_logits
-from retort.evaluate.metrics import measure
-from retort.evaluate.verify import (
-    Demands,
-    find_failure,
-    main,
-    open_store,
-    read_logits,
-    write_logits,
-)
+from retort.evaluate.held_out import HeldOutTexts
+from retort.evaluate.task import LOGITS, results_of_all
+from retort.evaluate.verify import main, open_store
 from retort.models.checkpoint import load_checkpoint, save_checkpoint
 from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
@@ -56,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = TokenStore.open(root / "tokens")
     model = build_classifier(weights, store.labels, tokenise, seed=3)
     model.train(False)
-    write_logits(root / "logits", held_out_logits(model, store, LENGTH))
+    LOGITS.write(root / "logits", results_of_all(HeldOutTexts(store, LENGTH), model))
     save_checkpoint(
         root / "checkpoint",
         model=model,
@@ -148,9 +141,9 @@ def test_a_changed_word_of_the_configuration_is_another_seal(copy: Path) -> None
 def test_logits_that_differ_in_one_bit_are_refused(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logits = read_logits(copy / "logits")
+    logits = LOGITS.read(copy / "logits")
     logits.view(torch.int32)[0, 0] ^= 1
-    write_logits(copy / "logits", logits)
+    LOGITS.write(copy / "logits", logits)
     with pytest.raises(VerificationError, match=f"logits of 1 of {len(logits)} held-out documents"):
         main(arguments(copy, "--json"))
     assert "logits of 1 of" in json.loads(capsys.readouterr().out)["failure"]
@@ -164,7 +157,7 @@ def test_logits_that_are_no_file_are_refused_at_once(
     with pytest.raises(
         DataError, match="logits: cannot be read as logits: it is not a regular file"
     ):
-        read_logits(tmp_path / "logits")
+        LOGITS.read(tmp_path / "logits")
 
 
 def test_too_low_an_accuracy_is_refused(made: Path) -> None:
@@ -211,7 +204,7 @@ def test_a_document_has_the_same_logits_through_the_store_as_from_its_text(made:
     assert tokens.truncated > 0
     assert part.over(LENGTH - 2) == (tokens.truncated, tokens.dropped)
     expected = logits_of_each(checkpoint.model, tokens.ids, tokens.mask)
-    actual = held_out_logits(checkpoint.model, store, LENGTH)
+    actual = results_of_all(HeldOutTexts(store, LENGTH), checkpoint.model)
     assert torch.equal(actual.view(torch.int32), expected.view(torch.int32))
 
 
@@ -225,17 +218,16 @@ def test_logits_that_cannot_be_read_are_refused_by_name(copy: Path, content: byt
 
 
 def test_logits_of_another_type_or_shape_are_refused(copy: Path) -> None:
-    logits = read_logits(copy / "logits")
-    write_logits(copy / "logits", logits[:, :1])
+    logits = LOGITS.read(copy / "logits")
+    LOGITS.write(copy / "logits", logits[:, :1])
     with pytest.raises(VerificationError, match="logits have shape"):
         main(arguments(copy))
-    write_logits(copy / "logits", logits.double())
+    LOGITS.write(copy / "logits", logits.double())
     with pytest.raises(DataError, match=r"torch\.float64, not float32"):
         main(arguments(copy))
 
 
 def test_not_a_number_equals_itself_and_minus_zero_is_not_zero() -> None:
-    metrics = measure(torch.tensor([0]), torch.tensor([[1.0, 0.0]]), ["a", "b"])
     odd = torch.tensor([[float("nan"), 0.0]])
-    assert find_failure(odd, odd.clone(), metrics, Demands(0.5)) is None
-    assert find_failure(odd, odd * torch.tensor([[1.0, -1.0]]), metrics, Demands(0.5)) is not None
+    assert LOGITS.difference(odd, odd.clone()) is None
+    assert LOGITS.difference(odd, odd * torch.tensor([[1.0, -1.0]])) is not None

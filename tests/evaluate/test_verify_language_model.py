@@ -13,9 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from retort.core.errors import DataError, SealError, UserError, VerificationError
 from retort.data.store.store import TokenStore
-from retort.evaluate.held_out import HELD_OUT, HeldOutBlocks, held_out_loss_sums
+from retort.evaluate.held_out import HELD_OUT, HeldOutBlocks
 from retort.evaluate.language_metrics import LanguageMetrics
-from retort.evaluate.verify import main, read_losses, write_losses
+from retort.evaluate.task import LOSSES, results_of_all
+from retort.evaluate.verify import main
 from retort.models.checkpoint import load_language_model, save_language_model
 from retort.models.config import LanguageModelConfig
 from retort.models.determinism import fix_arithmetic
@@ -39,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = build_language_model(config, store.facts.vocabulary_size, seed=3)
     model.train(False)
-    write_losses(root / "losses", held_out_loss_sums(model, store, CONTEXT))
+    LOSSES.write(root / "losses", results_of_all(HeldOutBlocks(store, CONTEXT), model))
     save_language_model(
         root / "checkpoint",
         model=model,
@@ -88,7 +89,7 @@ def test_losses_are_those_of_the_whole_text_counted_by_hand(made: Path) -> None:
         with torch.inference_mode():
             logits = model(ids[None, :-1])[0]
         expected.append(cross_entropy(logits, ids[1:], reduction="sum").item())
-    found = read_losses(made / "losses")
+    found = LOSSES.read(made / "losses")
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
 
@@ -98,15 +99,15 @@ def test_it_makes_no_difference_who_computes_which_batch(made: Path) -> None:
     model = load_language_model(made / "checkpoint").model
     blocks = HeldOutBlocks(store, CONTEXT)
     assert blocks.batches == -(-blocks.blocks // (2048 // CONTEXT))
-    backwards = [blocks.loss_sums(model, number) for number in reversed(range(blocks.batches))]
-    assert torch.equal(torch.cat(backwards[::-1]), read_losses(made / "losses"))
+    backwards = [blocks.results(model, number) for number in reversed(range(blocks.batches))]
+    assert torch.equal(torch.cat(backwards[::-1]), LOSSES.read(made / "losses"))
     assert int(blocks.targets.sum()) == store.part(HELD_OUT).tokens + len(store.part(HELD_OUT))
 
 
 def test_a_loss_that_differs_in_one_bit_is_refused(copy: Path) -> None:
-    losses = read_losses(copy / "losses")
+    losses = LOSSES.read(copy / "losses")
     losses.view(torch.int64)[0] ^= 1
-    write_losses(copy / "losses", losses)
+    LOSSES.write(copy / "losses", losses)
     with pytest.raises(VerificationError, match=f"losses of 1 of {len(losses)} held-out blocks"):
         main(arguments(copy))
 
@@ -123,6 +124,6 @@ def test_logits_are_no_losses_and_a_language_model_is_no_classifier(copy: Path) 
     options = arguments(copy)[:-2]
     with pytest.raises(SealError, match="is the checkpoint of a language model, and a classifier"):
         main([*options, "--logits", str(copy / "losses")])
-    write_losses(copy / "losses", torch.zeros(3))
+    LOSSES.write(copy / "losses", torch.zeros(3))
     with pytest.raises(DataError, match=r"losses are torch\.float32, not float64"):
         main(arguments(copy))

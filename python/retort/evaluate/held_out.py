@@ -1,8 +1,4 @@
-"""What a model makes of the part of a token store that is held out.
-
-The part is cut into batches that never change, so whoever computes which of them, in whatever
-order, the results joined in the order of their numbers are the same bits.
-"""
+"""What a model makes of the part of a token store that is held out; see `task.HeldOut`."""
 
 import numpy as np
 import torch
@@ -38,11 +34,12 @@ class HeldOutTexts:
             part, store.facts.special, (max_tokens,), 0, Shards(_DOCUMENTS)
         )
         self._documents = len(part)
+        self._store = store
         self._device = device
         self.batches = -(-self._documents // _DOCUMENTS)
         """Number of batches."""
 
-    def logits(self, model: nn.Module, number: int) -> Tensor:
+    def results(self, model: nn.Module, number: int) -> Tensor:
         """Logits of one batch, float32, [texts, labels], on the CPU.
 
         Args:
@@ -55,6 +52,15 @@ class HeldOutTexts:
         batch = self._reader.texts(np.pad(numbers, (0, passes - len(numbers)), mode="edge"))
         ids, mask = (torch.from_numpy(one).to(self._device) for one in (batch.ids, batch.mask))
         return logits_of_each(model, ids, mask)[: len(numbers)].cpu()
+
+    def measure(self, results: Tensor) -> Metrics:
+        """Figures from the logits of all documents, float32 [documents, labels].
+
+        Raises:
+            VerificationError: a logit is not a finite number.
+        """
+        targets = torch.from_numpy(self._store.part(HELD_OUT).labels)
+        return measure(targets, results, self._store.labels)
 
 
 class HeldOutBlocks:
@@ -84,7 +90,7 @@ class HeldOutBlocks:
         """int64 [blocks]: how many targets of each count."""
 
     @torch.inference_mode()
-    def loss_sums(self, model: nn.Module, number: int) -> Tensor:
+    def results(self, model: nn.Module, number: int) -> Tensor:
         """Sums of the losses of each block of one batch, in nats: float64 [blocks], on the CPU.
 
         Args:
@@ -98,40 +104,13 @@ class HeldOutBlocks:
         counted = places < torch.from_numpy(batch.targets)[:, None]
         return losses.double().where(counted, 0.0).sum(dim=1)
 
+    def measure(self, results: Tensor) -> LanguageMetrics:
+        """Figures from the sums of all blocks, float64 [blocks].
 
-def held_out_logits(model: nn.Module, store: TokenStore, max_tokens: int) -> Tensor:
-    """Logits of the held-out documents in their order, by this process alone.
-
-    Args:
-        model: in evaluation mode.
-        max_tokens: length of every text, special tokens included; longer ones are cut.
-    Returns:
-        float32, [documents, labels].
-    """
-    texts = HeldOutTexts(store, max_tokens)
-    return torch.cat([texts.logits(model, number) for number in range(texts.batches)])
-
-
-def held_out_loss_sums(model: nn.Module, store: TokenStore, tokens: int) -> Tensor:
-    """Sums of the losses of each held-out block, by this process alone: float64 [blocks].
-
-    Args:
-        model: a `LanguageModel` in evaluation mode.
-        tokens: number of inputs, and of targets, in a block.
-    """
-    blocks = HeldOutBlocks(store, tokens)
-    return torch.cat([blocks.loss_sums(model, number) for number in range(blocks.batches)])
-
-
-def measure_held_out(logits: Tensor, store: TokenStore) -> Metrics:
-    """Measure logits of the held-out documents."""
-    targets = torch.from_numpy(store.part(HELD_OUT).labels)
-    return measure(targets, logits, store.labels)
-
-
-def measure_held_out_blocks(sums: Tensor, store: TokenStore, tokens: int) -> LanguageMetrics:
-    """Measure the losses of held-out blocks of so many tokens."""
-    return measure_language(sums, HeldOutBlocks(store, tokens).targets)
+        Raises:
+            VerificationError: a loss is not a finite number, or far from any language.
+        """
+        return measure_language(results, self.targets)
 
 
 def _numbers(batch: int, size: int, total: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

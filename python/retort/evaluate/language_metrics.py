@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from retort.core.errors import VerificationError
+from retort.evaluate.task import Demands
 
 _MOST = 700.0
 """Nats a token; e to the power of a little more is not a float."""
@@ -31,6 +32,14 @@ class LanguageMetrics:
     def figures(self) -> dict[str, float]:
         """What is worth a curve over the steps, by name."""
         return {"loss": self.loss, "perplexity": self.perplexity}
+
+    def line(self) -> str:
+        """As `Measured.line`."""
+        return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f} on {self.tokens} held-out tokens"
+
+    def missed(self, demands: Demands) -> str | None:
+        """As `Measured.missed`."""
+        return demands.missed(loss=self.loss)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, read back by `from_json`."""

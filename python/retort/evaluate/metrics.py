@@ -13,6 +13,7 @@ from retort.core.errors import VerificationError
 from retort.evaluate.calibration import Bin, calibration_error, reliability
 from retort.evaluate.intervals import wilson_interval
 from retort.evaluate.ranking import roc_auc
+from retort.evaluate.task import Demands
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,18 @@ class Metrics:
             "loss": self.loss,
             "calibration_error": self.calibration_error,
         }
+
+    def line(self) -> str:
+        """As `Measured.line`."""
+        low, high = self.interval
+        return (
+            f"accuracy {self.accuracy:.4f}, macro-F1 {self.macro_f1:.4f} on {self.documents} held-out "
+            f"documents (95 % interval of the accuracy {low:.3f} to {high:.3f})"
+        )
+
+    def missed(self, demands: Demands) -> str | None:
+        """As `Measured.missed`."""
+        return demands.missed(accuracy=self.accuracy, loss=self.loss)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, read back by `from_json`."""

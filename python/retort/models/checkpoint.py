@@ -58,6 +58,11 @@ class Checkpoint:
     labels: tuple[str, ...]
     threads: int
 
+    @property
+    def tokenizer(self) -> bytes:
+        """Content of its `tokenizer.json`."""
+        return self.tokenise.definition
+
 
 @dataclass(frozen=True)
 class LanguageCheckpoint:

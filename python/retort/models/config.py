@@ -1,5 +1,7 @@
 """What a recipe says under `model`."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -106,6 +108,43 @@ class LanguageModelConfig(Frozen):
         return self
 
 
+TaskName = Literal["classifier", "language_model"]
+
+
+@dataclass(frozen=True)
+class TaskRules:
+    """What a task asks of the rest of its recipe.
+
+    Attributes:
+        model: what is trained, such as `a classifier`.
+        pretrained: whether it starts from weights, and so has their tokenizer.
+        metrics: by which its evaluations may be compared; without `accuracy` it has none.
+        foreign: keys that are of no use to it, under `model` and under `train`.
+    """
+
+    model: str
+    pretrained: bool
+    metrics: tuple[str, ...]
+    foreign: Mapping[str, tuple[str, ...]]
+
+
+TASKS: Mapping[TaskName, TaskRules] = {
+    "classifier": TaskRules(
+        "a classifier", True, ("accuracy", "macro_f1", "macro_auc", "loss"), {}
+    ),
+    "language_model": TaskRules(
+        "a language model",
+        False,
+        ("loss",),
+        {
+            "model": ("head", "freeze", "layer_decay"),
+            "train": ("label_smoothing", "class_weights"),
+        },
+    ),
+}
+"""All that there are. But for the classifier, each has a section of its name under `model`."""
+
+
 class ModelConfig(Frozen):
     """What is trained: a classifier from pretrained weights, or a language model from scratch."""
 
@@ -118,18 +157,30 @@ class ModelConfig(Frozen):
     """Factor of the learning rate from each layer to the one below it (Clark et al., 2020): the
     head has the full rate, the highest layer layer_decay of it, the next layer_decay squared."""
 
+    @property
+    def task(self) -> TaskName:
+        """The task whose section there is, or else the classifier."""
+        return next((one for one in TASKS if getattr(self, one, None) is not None), "classifier")
+
+    @property
+    def rules(self) -> TaskRules:
+        """Of the task."""
+        return TASKS[self.task]
+
     @model_validator(mode="after")
     def _is_one_task(self) -> "ModelConfig":
-        if (self.weights is None) == (self.language_model is None):
+        if (self.weights is not None) != self.rules.pretrained:
             raise ValueError(
                 "give model.weights (a classifier from pretrained weights) or "
                 "model.language_model (from scratch), and not both"
             )
-        if self.language_model is not None:
-            # Compared with the defaults: a resolved recipe has every key, and is read again.
-            for key in ("head", "freeze", "layer_decay"):
-                if getattr(self, key) != type(self).model_fields[key].default:
-                    raise ValueError(
-                        f"model.{key} is for classifiers; remove it, or model.language_model"
-                    )
+        for key in unwanted(self, self.rules.foreign.get("model", ())):
+            raise ValueError(f"model.{key} is for classifiers; remove it, or model.{self.task}")
         return self
+
+
+def unwanted(section: Frozen, keys: Iterable[str]) -> Iterator[str]:
+    """Those keys that are not at their default: a resolved recipe has every key, and is read again."""
+    for key in keys:
+        if getattr(section, key) != type(section).model_fields[key].default:
+            yield key

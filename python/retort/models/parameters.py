@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from retort.core.errors import ConfigError
-from retort.models.classifier import TextClassifier
 from retort.models.config import ModelConfig
 
 _LAYER = re.compile(r"^backbone\.(?:.*?\.)?layers?\.(\d+)\.")
@@ -58,8 +57,6 @@ def parameter_groups(
 def _depths(model: nn.Module, config: ModelConfig) -> dict[str, int]:
     """0 for what lies outside the layers, n + 1 for layer n, one more than all for the head."""
     names = [name for name, _ in model.named_parameters()]
-    if not isinstance(model, TextClassifier):
-        return dict.fromkeys(names, 0)
     layers = {name: int(match[1]) + 1 for name in names if (match := _LAYER.match(name))}
     number = max(layers.values(), default=0)
     asked = config.freeze.layers

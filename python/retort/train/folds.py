@@ -102,8 +102,9 @@ def _recipes(
         load_recipe(TrainingRecipe, source, [*overrides, *_settings(number, folds)], here)
         for number in range(folds)
     ]
-    if found[0].config.model.language_model is not None:
-        raise UserError(f"{config}: folds compare accuracies, and a language model has none")
+    model = found[0].config.model
+    if model.task != "classifier":
+        raise UserError(f"{config}: folds compare classifiers, and this trains {model.rules.model}")
     return found
 
 

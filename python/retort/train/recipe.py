@@ -12,7 +12,7 @@ from retort.core.digest import JSON
 from retort.core.seal import Manifest
 from retort.data.config import DataConfig
 from retort.data.preparation.recipe import TokenizerConfig
-from retort.models.config import ModelConfig
+from retort.models.config import ModelConfig, unwanted
 
 LEAST_FLOAT, LARGEST_FLOAT = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
 """Of float32, in which the optimiser computes: what is smaller than the least loses its digits."""
@@ -183,26 +183,21 @@ class TrainingRecipe(Frozen):
     def _sections_go_together(self) -> "TrainingRecipe":
         if self.deepspeed is not None and self.backend != "deepspeed":
             raise ValueError("section deepspeed goes with backend: deepspeed, and only with it")
-        language = self.model.language_model is not None
-        if (self.tokenizer is not None) != (language and self.data.store is None):
+        rules = self.model.rules
+        if (self.tokenizer is not None) != (not rules.pretrained and self.data.store is None):
             raise ValueError(
                 "section tokenizer goes with model.language_model and documents that are not a "
                 "token store, and only with them: other models bring theirs"
             )
-        if language:
-            _check_language(self)
-        return self
-
-
-def _check_language(recipe: TrainingRecipe) -> None:
-    for key in ("label_smoothing", "class_weights"):
-        if getattr(recipe.train, key) != TrainConfig.model_fields[key].default:
+        for key in unwanted(self.train, rules.foreign.get("train", ())):
             raise ValueError(f"train.{key} is for classifiers; remove it")
-    if recipe.evaluate.metric != "loss" or recipe.evaluate.min_accuracy > 0.0:
-        raise ValueError(
-            "evaluate.metric and evaluate.min_accuracy: a language model is held to its loss; "
-            "use evaluate.metric: loss and evaluate.max_loss"
-        )
+        asked = {self.evaluate.metric} | ({"accuracy"} if self.evaluate.min_accuracy else set())
+        if not asked <= set(rules.metrics):
+            raise ValueError(
+                f"evaluate.metric and evaluate.min_accuracy: {rules.model} is held to its "
+                f"{' or '.join(rules.metrics)}; use evaluate.metric: loss and evaluate.max_loss"
+            )
+        return self
 
 
 NOT_SEALED = ("checkpoints", "divergence", "logging")

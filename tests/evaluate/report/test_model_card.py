@@ -10,7 +10,9 @@ from huggingface_hub import ModelCard, ModelCardData
 from retort.core.seal import Manifest, Sealed
 from retort.evaluate.language_metrics import measure_language
 from retort.evaluate.metrics import measure
+from retort.evaluate.report.classifier import ClassifierResults
 from retort.evaluate.report.document_facts import DocumentFacts, TokenFacts
+from retort.evaluate.report.language_model import LanguageModelResults
 from retort.evaluate.report.model_card import CardFacts, model_card
 from retort.evaluate.report.run_facts import RunFacts
 
@@ -24,7 +26,7 @@ def facts(failure: str | None = None) -> CardFacts:
         name="tiny_run",
         checkpoint=Sealed(Path("/nowhere"), "checkpoint", "sha256:" + "c" * 64, manifest),
         failure=failure,
-        metrics=measure(torch.tensor([0, 1, 0]), logits, ["a|b", "sport"]),
+        results=ClassifierResults(measure(torch.tensor([0, 1, 0]), logits, ["a|b", "sport"])),
         losses=[1.0],
         rates=[1e-4],
         gradient_norms=[1.0],
@@ -93,7 +95,9 @@ def test_a_label_cannot_break_a_table() -> None:
 
 def test_a_language_model_from_scratch_has_a_perplexity_and_no_base() -> None:
     metrics = measure_language(torch.full((4,), 30.0).double(), torch.full((4,), 10))
-    run = dataclasses.replace(facts().run, metrics=metrics, tokens=None, data=None)
+    run = dataclasses.replace(
+        facts().run, results=LanguageModelResults(metrics), tokens=None, data=None
+    )
     card = read(dataclasses.replace(facts(), run=run, base_model=None))
     assert isinstance(card.data, ModelCardData)
     assert card.data.pipeline_tag == "text-generation"

@@ -16,7 +16,9 @@ from retort.core.errors import SealError
 from retort.core.seal import Manifest, Sealed, sealing, verify
 from retort.evaluate.language_metrics import measure_language
 from retort.evaluate.metrics import measure
+from retort.evaluate.report.classifier import ClassifierResults
 from retort.evaluate.report.document_facts import DocumentFacts, TokenFacts, document_facts
+from retort.evaluate.report.language_model import LanguageModelResults
 from retort.evaluate.report.report import render
 from retort.evaluate.report.run_facts import Evaluation, RunFacts
 from retort.evaluate.report.training_plots import running_mean
@@ -38,7 +40,7 @@ def facts(failure: str | None = None) -> RunFacts:
         name="tiny & fast",
         checkpoint=Sealed(Path("/nowhere"), "checkpoint", "sha256:" + "c" * 64, manifest),
         failure=failure,
-        metrics=metrics,
+        results=ClassifierResults(metrics),
         losses=[1.5, 1.0, 0.5, 0.25],
         rates=[1e-4, 2e-4, 1e-4, 0.0],
         gradient_norms=[3.0, 1.0, 0.5, 0.0],
@@ -65,7 +67,11 @@ def language_facts() -> RunFacts:
     metrics = measure_language(torch.full((4,), 30.0).double(), torch.full((4,), 10))
     evaluations = [Evaluation(step, {"loss": 4 - step / 4}) for step in (1, 2, 3, 4)]
     return dataclasses.replace(
-        facts(), metrics=metrics, tokens=None, evaluations=evaluations, best_step=4
+        facts(),
+        results=LanguageModelResults(metrics),
+        tokens=None,
+        evaluations=evaluations,
+        best_step=4,
     )
 
 
@@ -180,7 +186,11 @@ def test_a_language_model_has_a_perplexity_and_no_confusion() -> None:
 
 def test_a_label_without_an_area_under_its_curve_has_none() -> None:
     metrics = measure(torch.tensor([0, 0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), ["a", "b"])
-    page = render(dataclasses.replace(facts(), metrics=metrics, evaluations=(), best_step=None))
+    page = render(
+        dataclasses.replace(
+            facts(), results=ClassifierResults(metrics), evaluations=(), best_step=None
+        )
+    )
     assert "<td>none</td>" in page
     assert "Evaluations" not in page
 

@@ -26,7 +26,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, dict[int,
     recipe = load_recipe(TrainingRecipe, file, ["data.held_out=0.5"], root).config
     task = open_task(recipe, root / "alone", torch.device("cpu"), lambda function: function())
     task.model.eval()
-    alone = [task.evaluate(task.model, number) for number in range(task.evaluation_batches)]
+    held_out = task.held_out
+    alone = [held_out.results(task.model, number) for number in range(held_out.batches)]
     lengths = [len(one) for one in alone]
     assert len(set(lengths[:-1])) == 1
     assert lengths[-1] < lengths[0], "the last batch is shorter"

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from retort.core.seal import Sealed
-from retort.evaluate.language_metrics import LanguageMetrics
-from retort.evaluate.metrics import Metrics
 from retort.evaluate.report.document_facts import DocumentFacts, TokenFacts
+from retort.evaluate.report.presentation import Presentation
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Evaluation:
     """What was measured on held-out documents after so many optimiser steps.
 
     Attributes:
-        figures: by name, as `Metrics.figures` or `LanguageMetrics.figures` give them.
+        figures: by name, as `Measured.figures` gives them.
     """
 
     step: int
@@ -40,7 +39,7 @@ class RunFacts:
     name: str
     checkpoint: Sealed
     failure: str | None
-    metrics: Metrics | LanguageMetrics
+    results: Presentation
     losses: Sequence[float]
     rates: Sequence[float]
     gradient_norms: Sequence[float]

@@ -98,7 +98,7 @@ def train(parts: Parts, progress: ProgressRecord, until: int | None = None) -> F
             if step.number == total or (every is not None and step.number % every == 0):
                 with clock.phase("evaluation"):
                     results = held_out_results(parts.task, parts.engine.model, parts.world)
-                    figures = parts.task.measure(results).figures()
+                    figures = parts.task.held_out.measure(results).figures()
                 if every is not None:
                     progress = progress.with_evaluation(Evaluation(step.number, figures))
                     observer.evaluation(step.number, figures)

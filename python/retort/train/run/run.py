@@ -188,7 +188,7 @@ def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMa
             if world.is_main and progress.step > 0:
                 _log.info("%s", summary_line(read_timings(run / TIMINGS), peak.source))
             results = _results(finished, selected, parts)
-            world.alone(lambda: task.write_results(run, results))
+            world.alone(lambda: task.results.write(task.results.path(run), results))
             writer.begin(run / CHECKPOINT, files, {"model": tensors["model"]}, engine.slices())
     except TrainingStopped as stopped:
         world.alone(partial(_inspect, run, stopped, task))
@@ -244,7 +244,7 @@ def _results(finished: Finished, selected: int, parts: Parts) -> Tensor:
     if finished.results is not None and selected == finished.progress.step:
         return finished.results
     results = held_out_results(parts.task, parts.engine.model, parts.world)
-    parts.task.measure(results)  # refuses what is not finite, before anything is sealed
+    parts.task.held_out.measure(results)  # refuses what is not finite, before anything is sealed
     return results
 
 

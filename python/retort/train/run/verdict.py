@@ -19,13 +19,12 @@ from retort.core.errors import VerificationError
 from retort.core.seal import Sealed, remember, sealed_here
 from retort.data.store.store import TokenStore
 from retort.evaluate.held_out import HELD_OUT
-from retort.evaluate.language_metrics import LanguageMetrics
-from retort.evaluate.metrics import Metrics
 from retort.evaluate.report.document_facts import document_facts
 from retort.evaluate.report.model_card import CardFacts, model_card
 from retort.evaluate.report.report import render
 from retort.evaluate.report.run_facts import RunFacts
 from retort.evaluate.report.timings_report import render_timings
+from retort.evaluate.task import Measured
 from retort.models.config import WeightsConfig
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.observe.metrics_file import read_metrics
@@ -61,7 +60,7 @@ class RunResult:
     """A finished run. `failure` says why it is not good enough, if it is not."""
 
     checkpoint: Sealed
-    metrics: Metrics | LanguageMetrics
+    metrics: Measured
     failure: str | None
     seconds: float
 
@@ -74,9 +73,9 @@ def judge(
     checkpoint = sealed_here(run / CHECKPOINT)
     remember(checkpoint)
     answer = _verify(run, checkpoint, task, config)
-    metrics = task.read_metrics(answer["metrics"])
+    results = task.present(answer["metrics"])
     failure: str | None = answer["failure"]
-    _write_json(run / "evaluation.json", {"failure": failure, **metrics.to_json()})
+    _write_json(run / "evaluation.json", {"failure": failure, **results.metrics.to_json()})
     lines = read_metrics(run / METRICS, progress.step, progress.metrics)
     steps: list[dict[str, Any]] = [json.loads(line) for line in lines]
     best = progress.best(config.evaluate)
@@ -84,7 +83,7 @@ def judge(
         name=recipe.name,
         checkpoint=checkpoint,
         failure=failure,
-        metrics=metrics,
+        results=results,
         losses=[step["loss"] for step in steps],
         rates=[step["lr"] for step in steps],
         gradient_norms=[step["gradient_norm"] for step in steps],
@@ -107,7 +106,7 @@ def judge(
     )
     (run / REPORT).write_text(render(facts), encoding="utf-8")
     (run / CARD).write_text(model_card(_card(facts, run, trained, config)), encoding="utf-8")
-    return RunResult(checkpoint, metrics, failure, 0.0)
+    return RunResult(checkpoint, results.metrics, failure, 0.0)
 
 
 def _card(facts: RunFacts, run: Path, trained: Trained, config: TrainingRecipe) -> CardFacts:
@@ -124,7 +123,7 @@ def _card(facts: RunFacts, run: Path, trained: Trained, config: TrainingRecipe) 
         "seed": f"{train.seed}",
         "back end": config.backend,
     }
-    results, file = task.verification(Path(), config.evaluate)[:2]
+    results = task.results
     return CardFacts(
         run=facts,
         dataset=_source(task.store, config),
@@ -132,7 +131,7 @@ def _card(facts: RunFacts, run: Path, trained: Trained, config: TrainingRecipe) 
         verify=(
             f'./tools/bazel run //train:verify -- --checkpoint "$RUN"/{CHECKPOINT} '
             f'--seal {facts.checkpoint.seal} --store "$RUN"/{_place(task.store.sealed.path, run)} '
-            f'{results} "$RUN"/{file}'
+            f'--{results.name} "$RUN"/{results.path(Path())}'
         ),
         procedure=procedure,
     )
@@ -175,7 +174,11 @@ def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -
     command = [sys.executable, "-m", "retort.evaluate.verify", "--json"]
     command += ["--checkpoint", str(checkpoint.path), "--seal", checkpoint.seal]
     command += ["--store", str(task.store.sealed.path)]
-    command += task.verification(run, config.evaluate)
+    command += [f"--{task.results.name}", str(task.results.path(run))]
+    if config.evaluate.min_accuracy > 0.0:
+        command += ["--min-accuracy", str(config.evaluate.min_accuracy)]
+    if config.evaluate.max_loss is not None:
+        command += ["--max-loss", str(config.evaluate.max_loss)]
     # Its own session: Ctrl-C reaches this process alone, which then stops the other.
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, start_new_session=True

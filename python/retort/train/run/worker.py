@@ -10,7 +10,6 @@ from pathlib import Path
 from retort.core.cli import Invocation, seal_line
 from retort.core.config import to_yaml
 from retort.core.errors import VerificationError, shown
-from retort.evaluate.language_metrics import LanguageMetrics
 from retort.train.processes.failures import recorded
 from retort.train.processes.world import joined
 from retort.train.run.directory import REPORT
@@ -62,18 +61,8 @@ def _tell(result: RunResult, request: Request, invocation: Invocation) -> None:
 
 
 def _summary(result: RunResult, out: Path, invocation: Invocation) -> str:
-    metrics = result.metrics
     where = f"{result.seconds:.0f} s\nreport: {typed(out / REPORT, invocation)}"
-    if isinstance(metrics, LanguageMetrics):
-        return (
-            f"\nloss {metrics.loss:.4f}, perplexity {metrics.perplexity:.2f} on {metrics.tokens} "
-            f"held-out tokens, {where}"
-        )
-    low, high = metrics.interval
-    return (
-        f"\naccuracy {metrics.accuracy:.4f} on {metrics.documents} held-out documents "
-        f"(95 % interval {low:.3f} to {high:.3f}), macro-F1 {metrics.macro_f1:.4f}, {where}"
-    )
+    return f"\n{result.metrics.line()}, {where}"
 
 
 def _as_json(result: RunResult, out: Path) -> dict[str, object]:

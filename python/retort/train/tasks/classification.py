@@ -1,7 +1,6 @@
 """Fine-tuning a classifier."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,23 @@ from retort.data.batches.grouping import padded_lengths
 from retort.data.batches.readers import ClassificationReader, Shards, TextBatch
 from retort.data.store.store import TokenStore
 from retort.data.tokenizers.fixed_length import Tokeniser
-from retort.evaluate.held_out import HELD_OUT, HeldOutTexts, measure_held_out
+from retort.evaluate.held_out import HELD_OUT, HeldOutTexts
 from retort.evaluate.metrics import Metrics
+from retort.evaluate.report.classifier import ClassifierResults
 from retort.evaluate.report.document_facts import TokenFacts
-from retort.evaluate.verify import write_logits
+from retort.evaluate.task import LOGITS
 from retort.models.checkpoint import classifier_files
 from retort.models.classifier import TextClassifier
 from retort.models.weights import PretrainedWeights, build_classifier
-from retort.train.recipe import EvaluateConfig, TrainingRecipe
+from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.tokens import TRAIN
 from retort.train.timing.memory_use import check_batch
-
-_LOGITS = "logits.safetensors"
 
 
 class Classification:
     """Texts and their labels; see `retort.train.tasks.task.Task`."""
+
+    results = LOGITS
 
     def __init__(
         self,
@@ -70,8 +70,7 @@ class Classification:
         # The state of each layer in half precision, of documents as short as they can be.
         state = 2 * layers * hidden * min(recipe.data.pad_to, max_tokens)
         check_batch(train, len(self._part), "documents", state, device)
-        self._held_out = HeldOutTexts(store, max_tokens, device)
-        self.evaluation_batches = self._held_out.batches
+        self.held_out = HeldOutTexts(store, max_tokens, device)
         self.tokens = TokenFacts(max_tokens, *_cut(store, max_tokens))
 
     @property
@@ -102,27 +101,9 @@ class Classification:
         """As `Task.seen`."""
         return self._reader.tokens(step)
 
-    def evaluate(self, model: nn.Module, number: int) -> Tensor:
-        """Logits of a batch of held-out documents, float32 [documents, labels]."""
-        return self._held_out.logits(model, number)
-
-    def measure(self, results: Tensor) -> Metrics:
-        """As `Task.measure`."""
-        return measure_held_out(results, self.store)
-
-    def write_results(self, directory: Path, results: Tensor) -> None:
-        """As `Task.write_results`."""
-        write_logits(directory / _LOGITS, results)
-
-    def verification(self, directory: Path, config: EvaluateConfig) -> list[str]:
-        """As `Task.verification`."""
-        arguments = ["--logits", str(directory / _LOGITS)]
-        arguments += ["--min-accuracy", str(config.min_accuracy)]
-        return arguments + ([] if config.max_loss is None else ["--max-loss", str(config.max_loss)])
-
-    def read_metrics(self, value: Mapping[str, Any]) -> Metrics:
-        """As `Task.read_metrics`."""
-        return Metrics.from_json(value)
+    def present(self, measured: Mapping[str, Any]) -> ClassifierResults:
+        """As `Task.present`."""
+        return ClassifierResults(Metrics.from_json(measured))
 
     def files(self, threads: int) -> dict[str, bytes]:
         """As `Task.files`."""

@@ -18,11 +18,11 @@ def held_out_results(task: Task, model: nn.Module, world: World) -> Tensor:
     Returns:
         Results of all batches in their order, on the CPU.
     """
-    batches = task.evaluation_batches
+    batches = task.held_out.batches
     turns = -(-batches // world.size)
     numbers = [min(turn * world.size + world.rank, batches - 1) for turn in range(turns)]
     model.eval()
-    results = [task.evaluate(model, number) for number in numbers]
+    results = [task.held_out.results(model, number) for number in numbers]
     model.train()
 
     doing = "while held-out documents were evaluated"

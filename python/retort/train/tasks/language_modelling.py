@@ -1,7 +1,6 @@
 """Training a causal language model from scratch."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,16 +10,16 @@ from retort.core.errors import ConfigError
 from retort.data.batches.readers import BlockBatch, BlockReader, Shards
 from retort.data.store.store import TokenStore
 from retort.evaluate.held_out import HeldOutBlocks
-from retort.evaluate.language_metrics import LanguageMetrics, measure_language
-from retort.evaluate.verify import write_losses
+from retort.evaluate.language_metrics import LanguageMetrics
+from retort.evaluate.report.language_model import LanguageModelResults
+from retort.evaluate.task import LOSSES
 from retort.models.checkpoint import language_model_files
 from retort.models.config import LanguageModelConfig
 from retort.models.language_model import LanguageModel, build_language_model, token_losses
-from retort.train.recipe import EvaluateConfig, TrainingRecipe
+from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.tokens import TRAIN
 from retort.train.timing.memory_use import check_batch, check_memory
 
-_LOSSES = "losses.safetensors"
 _BYTES = 8
 """Of a weight and its gradient."""
 
@@ -29,6 +28,7 @@ class LanguageModelling:
     """Blocks of tokens, each predicted from those before it; see `retort.train.tasks.task.Task`."""
 
     tokens = None
+    results = LOSSES
 
     def __init__(
         self,
@@ -72,8 +72,7 @@ class LanguageModelling:
         model = build_language_model(config, vocabulary, train.seed)
         self.model: LanguageModel = model.to(device)
         self.attention = (config.layers, config.hidden)
-        self._held_out = HeldOutBlocks(store, length, device)
-        self.evaluation_batches = self._held_out.batches
+        self.held_out = HeldOutBlocks(store, length, device)
 
     def micro_batch(self, step: int, shard: int) -> BlockBatch:
         """As `Task.micro_batch`."""
@@ -90,26 +89,9 @@ class LanguageModelling:
         """As `Task.seen`."""
         return self._reader.targets(step)
 
-    def evaluate(self, model: nn.Module, number: int) -> Tensor:
-        """Sums of the losses of a batch of held-out blocks, float64 [blocks]."""
-        return self._held_out.loss_sums(model, number)
-
-    def measure(self, results: Tensor) -> LanguageMetrics:
-        """As `Task.measure`."""
-        return measure_language(results, self._held_out.targets)
-
-    def write_results(self, directory: Path, results: Tensor) -> None:
-        """As `Task.write_results`."""
-        write_losses(directory / _LOSSES, results)
-
-    def verification(self, directory: Path, config: EvaluateConfig) -> list[str]:
-        """As `Task.verification`."""
-        arguments = ["--losses", str(directory / _LOSSES)]
-        return arguments + ([] if config.max_loss is None else ["--max-loss", str(config.max_loss)])
-
-    def read_metrics(self, value: Mapping[str, Any]) -> LanguageMetrics:
-        """As `Task.read_metrics`."""
-        return LanguageMetrics.from_json(value)
+    def present(self, measured: Mapping[str, Any]) -> LanguageModelResults:
+        """As `Task.present`."""
+        return LanguageModelResults(LanguageMetrics.from_json(measured))
 
     def files(self, threads: int) -> dict[str, bytes]:
         """As `Task.files`."""

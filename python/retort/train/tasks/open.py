@@ -1,12 +1,13 @@
 """The task that a recipe describes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from retort.data.preparation.recipe import read_tokenizer
 from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.models.config import TaskName
 from retort.models.weights import TOKENIZER, find_weights
 from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.classification import Classification
@@ -15,34 +16,53 @@ from retort.train.tasks.task import Task
 from retort.train.tasks.tokens import make_tokens, open_tokens
 
 TOKENS = "tokens"
+Once = Callable[[Callable[[], None]], None]
+"""Has one rank call a function while the others wait."""
 
 
 def open_task(
     recipe: TrainingRecipe,
     run: Path,
     device: torch.device,
-    once: Callable[[Callable[[], None]], None],
+    once: Once,
 ) -> Task:
     """Make or find tokens and weights, and build the model.
 
     Args:
         run: the run's directory, where the tokens go.
-        once: has one rank call a function while the others wait.
     Raises:
         UserError: a part of the recipe, or what it names, is not usable.
     """
-    target, data, model = run / TOKENS, recipe.data, recipe.model
-    if model.language_model is not None:
-        wanted = recipe.tokenizer
-        if wanted is not None:
-            given, special = wanted.train or read_tokenizer(wanted), wanted.special_in_text
-            once(lambda: make_tokens(data, given, target, special))
-        store = open_tokens(data, target, tokenizer=None, labelled=False)
-        return LanguageModelling(recipe, model.language_model, store, device)
-    assert model.weights is not None
-    weights = find_weights(model.weights)
+    return OPENED[recipe.model.task](recipe, run / TOKENS, device, once)
+
+
+def _classification(
+    recipe: TrainingRecipe, target: Path, device: torch.device, once: Once
+) -> Classification:
+    data = recipe.data
+    assert recipe.model.weights is not None
+    weights = find_weights(recipe.model.weights)
     tokenise = Tokeniser.from_file(weights.directory / TOKENIZER, data.max_tokens)
     once(lambda: make_tokens(data, tokenise.definition, target))
     store = open_tokens(data, target, tokenizer=tokenise.definition, labelled=True)
     tokenise = tokenise.reading(store.facts.special_in_text)
     return Classification(recipe, store, weights, tokenise, device)
+
+
+def _language_modelling(
+    recipe: TrainingRecipe, target: Path, device: torch.device, once: Once
+) -> LanguageModelling:
+    data, wanted, config = recipe.data, recipe.tokenizer, recipe.model.language_model
+    assert config is not None
+    if wanted is not None:
+        given, special = wanted.train or read_tokenizer(wanted), wanted.special_in_text
+        once(lambda: make_tokens(data, given, target, special))
+    store = open_tokens(data, target, tokenizer=None, labelled=False)
+    return LanguageModelling(recipe, config, store, device)
+
+
+OPENED: Mapping[TaskName, Callable[[TrainingRecipe, Path, torch.device, Once], Task]] = {
+    "classifier": _classification,
+    "language_model": _language_modelling,
+}
+"""How each task of `retort.models.config.TASKS` is opened, given where its tokens go."""

@@ -1,21 +1,24 @@
 """What is learned, apart from how: batches, their loss, and what held-out documents say."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from retort.data.batches.readers import BlockBatch, TextBatch
 from retort.data.store.store import TokenStore
-from retort.evaluate.language_metrics import LanguageMetrics
-from retort.evaluate.metrics import Metrics
 from retort.evaluate.report.document_facts import TokenFacts
-from retort.train.recipe import EvaluateConfig
+from retort.evaluate.report.presentation import Presentation
+from retort.evaluate.task import HeldOut, ResultFile
 
 
 class Task(Protocol):
-    """One model and the token store that it learns from; the same on every rank."""
+    """One model and the token store that it learns from; the same on every rank.
+
+    It brings all that differs between what can be learned: batches and their loss, how it is measured
+    on held-out documents, what is said of the figures, and the files of its checkpoint. How the
+    checkpoint is read and verified by itself is its `VerifiedTask` in `retort.evaluate.verify`.
+    """
 
     @property
     def model(self) -> nn.Module:
@@ -54,23 +57,19 @@ class Task(Protocol):
         """Tokens of a whole step, padding not counted."""
 
     @property
-    def evaluation_batches(self) -> int:
-        """Into how many batches the held-out documents are cut, always in the same way."""
+    def held_out(self) -> HeldOut:
+        """The documents that it is measured on, and how."""
 
-    def evaluate(self, model: nn.Module, number: int) -> Tensor:
-        """What the model says of one batch: float32 [documents, labels] or float64 [blocks]."""
+    @property
+    def results(self) -> ResultFile:
+        """How the results of the held-out documents are kept for the process that verifies."""
 
-    def measure(self, results: Tensor) -> Metrics | LanguageMetrics:
-        """Figures from the results of all batches, joined in their order."""
+    def present(self, measured: Mapping[str, Any]) -> Presentation:
+        """What the report and the model card say.
 
-    def write_results(self, directory: Path, results: Tensor) -> None:
-        """Write the results of all batches for the process that verifies."""
-
-    def verification(self, directory: Path, config: EvaluateConfig) -> list[str]:
-        """Arguments for that process: where the results are, and what is demanded."""
-
-    def read_metrics(self, value: Mapping[str, object]) -> Metrics | LanguageMetrics:
-        """What that process measured, from JSON."""
+        Args:
+            measured: what that process measured, from JSON.
+        """
 
     def files(self, threads: int) -> dict[str, bytes]:
         """Files of the checkpoint besides the weights."""
