@@ -7,13 +7,13 @@ import subprocess
 import pytest
 
 from tests.oci.attest.keys import KEY, write_key
+from tests.oci.distribution.listed_referrers import referrers
 from tests.oci.distribution.registry_server import Fault, RegistryServer
 from tests.oci.small_images import SmallLayer, write_image
 from tools.oci.attest import publish, sign
 from tools.oci.attest.artifacts import SIGNATURE_ARTIFACT
 from tools.oci.attest.sbom import sbom
 from tools.oci.distribution.client import Registry
-from tools.oci.distribution.referrers import referrers
 from tools.oci.errors import ImageError
 from tools.oci.image.layout import Layout
 

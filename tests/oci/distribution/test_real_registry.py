@@ -14,10 +14,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.oci.distribution import tiny_layouts
+from tests.oci.distribution.listed_referrers import referrers
 from tools.oci import errors
 from tools.oci.distribution import load, pull, push
 from tools.oci.distribution.client import Registry, Retries
-from tools.oci.distribution.referrers import Artifact, attach, referrers
+from tools.oci.distribution.referrers import Artifact, attach
 from tools.oci.image import layout
 from tools.oci.image.layout import Layout
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.oci.distribution import tiny_layouts
+from tests.oci.distribution.listed_referrers import referrers
 from tests.oci.distribution.registry_server import RegistryServer
 from tools.oci.distribution import push
 from tools.oci.distribution.client import Registry
-from tools.oci.distribution.referrers import Artifact, attach, fallback_tag, referrers
+from tools.oci.distribution.referrers import Artifact, attach, fallback_tag
 from tools.oci.errors import ImageError
 from tools.oci.image import layout
 from tools.oci.image.layout import Descriptor, Layout

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.oci.distribution.client import Manifest, Registry
-from tools.oci.distribution.transport import Request
 from tools.oci.distribution.uploads import Source, upload
 from tools.oci.errors import ImageError
 from tools.oci.image import layout
@@ -71,25 +70,6 @@ def attach(
             entry["annotations"] = dict(artifact.annotations)
         _enter(registry, repository, subject.digest, entry)
     return attached
-
-
-def referrers(registry: Registry, repository: str, digest: str) -> list[dict[str, Any]]:
-    """Descriptors (JSON) of the artifacts attached to an image, in the registry's order.
-
-    Raises:
-        ImageError: the registry's list is not an image index.
-    """
-    request = Request("GET", registry.url(repository, f"referrers/{digest}"))
-
-    def ask() -> bytes | None:
-        with registry.try_once(repository, request, (200, 404)) as response:
-            content = response.document()
-        return content if response.status == 200 else None
-
-    content = registry.retrying(ask)
-    if content is not None:
-        return _entries(content, f"{registry.host}/{repository}: its list of referrers")
-    return _fallback(registry, repository, digest)
 
 
 def fallback_tag(digest: str) -> str:

@@ -24,7 +24,6 @@ REF_NAME = "org.opencontainers.image.ref.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,8 @@ def canonical_json(content: Mapping[str, Any]) -> bytes:
 
 def sha256_file(path: pathlib.Path) -> str:
     """`sha256:…` of a file."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def describe(media_type: str, content: bytes, **annotations: str) -> Descriptor:
