@@ -21,11 +21,12 @@ from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.evaluate.held_out import HeldOutTexts
 from retort.evaluate.task import LOGITS, results_of_all
 from retort.evaluate.verify import main, open_store
-from retort.models.checkpoint import load_checkpoint, save_checkpoint
+from retort.models.checkpoint import load_checkpoint
 from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.predict import logits_of_each
 from retort.models.weights import build_classifier, find_weights
+from tests.tiny.checkpoints import save_checkpoint
 from tests.tiny.inputs import write_documents, write_weights
 from tests.tiny.store import bert_tokenizer
 

@@ -17,10 +17,11 @@ from retort.evaluate.held_out import HELD_OUT, HeldOutBlocks
 from retort.evaluate.language_metrics import LanguageMetrics
 from retort.evaluate.task import LOSSES, results_of_all
 from retort.evaluate.verify import main
-from retort.models.checkpoint import load_language_model, save_language_model
+from retort.models.checkpoint import load_language_model
 from retort.models.config import LanguageModelConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.language_model import build_language_model
+from tests.tiny.checkpoints import save_language_model
 from tests.tiny.store import byte_level_tokenizer, documents, write_tiny_store
 
 CONTEXT = 24

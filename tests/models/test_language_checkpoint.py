@@ -15,14 +15,13 @@ from retort.models.checkpoint import (
     language_model_files,
     load_checkpoint,
     load_language_model,
-    save_checkpoint,
-    save_language_model,
     stored_weights,
 )
 from retort.models.config import LanguageModelConfig, WeightsConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.language_model import build_language_model, token_losses
 from retort.models.weights import build_classifier, find_weights
+from tests.tiny.checkpoints import save_checkpoint, save_language_model
 from tests.tiny.inputs import write_weights
 
 TOKENIZER = b'{"any": "bytes"}'

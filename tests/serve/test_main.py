@@ -33,11 +33,12 @@ from transformers import BertConfig, BertModel
 
 from retort.core.seal import sealing, verify
 from retort.data.tokenizers.fixed_length import Tokeniser
-from retort.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.predict import predict
+from tests.tiny.checkpoints import save_checkpoint
 
 LABELS = ("business", "politics", "sport", "tech")
 MAX_BODY = 4096

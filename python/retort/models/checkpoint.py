@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from retort.core.digest import JSON, canonical_json
-from retort.core.errors import SealError, VerificationError, shown
-from retort.core.seal import Sealed, sealing, verify
+from retort.core.errors import SealError, shown
+from retort.core.seal import Sealed, verify
 from retort.data.tokenizers.fixed_length import Tokeniser
 from retort.models.classifier import TextClassifier, build_backbone
 from retort.models.config import HeadConfig
@@ -138,43 +138,6 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     return next((name for name, fine in zip(names, known, strict=True) if not fine), None)
 
 
-def save_checkpoint(
-    target: Path,
-    *,
-    model: TextClassifier,
-    tokenise: Tokeniser,
-    labels: Sequence[str],
-    threads: int,
-    inputs: Mapping[str, str],
-    config: Mapping[str, JSON],
-) -> Sealed:
-    """Write a classifier's checkpoint and seal it.
-
-    Args:
-        inputs: digests of what it was made from (data set, pretrained weights).
-        config: the resolved configuration, without local paths.
-    Raises:
-        VerificationError: a weight is not finite; nothing is sealed.
-        StorageError: the disk is full or permission is missing; nothing is left behind.
-    """
-    files = classifier_files(model, tokenise=tokenise, labels=labels, threads=threads)
-    return _save(target, files, model, inputs, config)
-
-
-def save_language_model(
-    target: Path,
-    *,
-    model: LanguageModel,
-    tokenizer: bytes,
-    threads: int,
-    inputs: Mapping[str, str],
-    config: Mapping[str, JSON],
-) -> Sealed:
-    """Write a language model's checkpoint and seal it; see `save_checkpoint`."""
-    files = language_model_files(model, tokenizer=tokenizer, threads=threads)
-    return _save(target, files, model, inputs, config)
-
-
 def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
     """Verify a classifier's checkpoint, then build its model from the verified bytes.
 
@@ -227,24 +190,6 @@ def _description(
         _MODEL: canonical_json(facts),
         _TOKENIZER: tokenizer,
     }
-
-
-def _save(
-    target: Path,
-    files: Mapping[str, bytes],
-    model: nn.Module,
-    inputs: Mapping[str, str],
-    config: Mapping[str, JSON],
-) -> Sealed:
-    stored = stored_weights(model)
-    wrong = not_finite(stored.items())
-    if wrong is not None:
-        raise VerificationError(f"{target}: is not sealed: the weight {wrong} is not finite")
-    with sealing(target, kind=KIND, inputs=inputs, config=config) as directory:
-        weights = safetensors.torch.save(stored, metadata={"format": "pt"})
-        for name, content in {**files, WEIGHTS: weights}.items():
-            (directory / name).write_bytes(content)
-    return verify(target, kind=KIND)
 
 
 @contextmanager
