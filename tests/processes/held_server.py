@@ -67,6 +67,8 @@ class Serving:
         self.engine = Held(queue_size)
         self.socket = bind("127.0.0.1", 0)
         listen(self.socket)
+        # Asked now: the server closes the socket at its end.
+        self.address: tuple[str, int] = self.socket.getsockname()
         self.url = url(self.socket)
         self.drain = Drain()
         app = create_app(self.engine, MODEL, self.drain, max_body=1024)
@@ -115,7 +117,7 @@ class Serving:
         return self.get("/health")
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(self.socket.getsockname())
+        return socket.create_connection(self.address)
 
     def wait_until_not_ready(self) -> httpx.Response:
         """Ask until the server says to everyone that it ends."""
