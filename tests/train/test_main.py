@@ -283,8 +283,10 @@ def test_ctrl_c_while_the_libraries_are_loaded_is_one_line(
         text=True,
     )
     assert process.stderr is not None
+    # A process that only starts others loads no torch.
+    library = "torch." if processes == 1 else "pydantic."
     for line in process.stderr:
-        if "| " in line and line.split("|")[-1].strip().startswith("torch."):
+        if "| " in line and line.split("|")[-1].strip().startswith(library):
             break
     process.send_signal(signal.SIGINT)
     said = [line for line in process.stderr if not line.startswith("import time:")]
