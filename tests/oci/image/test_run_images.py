@@ -142,7 +142,7 @@ def test_every_module_of_the_trainer_can_be_imported(training: Container) -> Non
         "import importlib, pkgutil, retort.train, retort.data, retort.evaluate, deepspeed\n"
         "for package in (retort.train, retort.data, retort.evaluate):\n"
         "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
-        "        if module.name not in ('retort.data.reading.ray_engine', 'retort.data.reading.ray_cluster'):\n"
+        "        if module.name not in ('retort.data.reading.ray_workers', 'retort.data.reading.ray_cluster'):\n"
         "            importlib.import_module(module.name)\n"
         "print('all')\n"
     )

@@ -45,7 +45,7 @@ def test_a_client_that_leaves_the_queue_is_not_computed(held: Serving) -> None:
     running = held.begin("running")
     held.engine.begun.get()
     body = b'{"text": "leaving"}'
-    with socket.create_connection(held.socket.getsockname()) as client:
+    with socket.create_connection(held.address) as client:
         client.sendall(
             b"POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
         )
@@ -113,7 +113,7 @@ def test_connections_that_nobody_has_accepted_yet_are_answered() -> None:
         clients = []
         with held.loop_stands_still():
             for _ in range(40):
-                clients.append(socket.create_connection(held.socket.getsockname()))
+                clients.append(socket.create_connection(held.address))
                 clients[-1].sendall(asked)
             held.server.handle_exit(signal.SIGTERM, None)
         answers = [read_all(client) for client in clients]
