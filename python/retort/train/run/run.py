@@ -32,6 +32,7 @@ from torch import Tensor
 from retort.core.config import Recipe, for_seal
 from retort.core.errors import ConfigError
 from retort.core.seal import Sealed
+from retort.data.tokenizers.choose import load_tokenizer
 from retort.evaluate.held_out import HELD_OUT
 from retort.models.checkpoint import stored_weights
 from retort.models.determinism import fix_arithmetic
@@ -262,10 +263,10 @@ def _open_observer(recipe: Recipe[TrainingRecipe], run: Path, world: World, done
 
 
 def _inspect(run: Path, stopped: TrainingStopped, task: Task) -> None:
-    fault = stopped.fault
+    fault, tokenizer = stopped.fault, load_tokenizer(task.store.tokenizer)
     step = fault.step.number - 1
-    batches = {shard: task.micro_batch(step, shard) for shard in fault.shards}
-    place = write_inspection(run, fault, batches, store=task.store, part=TRAIN)
+    shards = {shard: task.inspect(step, shard, tokenizer) for shard in fault.shards}
+    place = write_inspection(run, fault, shards)
     _log.error("what the step was computed from is in %s", place)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,6 +24,7 @@ from retort.models.checkpoint import classifier_files
 from retort.models.classifier import TextClassifier
 from retort.models.weights import PretrainedWeights, build_classifier
 from retort.train.recipe import TrainingRecipe
+from retort.train.tasks.inspection import Inspection, inspect_texts
 from retort.train.tasks.tokens import TRAIN
 from retort.train.timing.memory_use import check_batch
 
@@ -82,6 +84,10 @@ class Classification:
     def micro_batch(self, step: int, shard: int) -> TextBatch:
         """As `Task.micro_batch`."""
         return self._reader.batch(step, shard)
+
+    def inspect(self, step: int, shard: int, tokenizer: Tokenizer) -> Inspection:
+        """As `Task.inspect`."""
+        return inspect_texts(self.micro_batch(step, shard), self.store, self._part, tokenizer)
 
     def loss(self, model: nn.Module, batch: TextBatch, step: int) -> Tensor:
         """As `Task.loss`: cross-entropy, each document weighted by its label."""

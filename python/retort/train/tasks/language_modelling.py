@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from retort.core.errors import ConfigError
@@ -17,6 +18,7 @@ from retort.models.checkpoint import language_model_files
 from retort.models.config import LanguageModelConfig
 from retort.models.language_model import LanguageModel, build_language_model, token_losses
 from retort.train.recipe import TrainingRecipe
+from retort.train.tasks.inspection import Inspection, inspect_blocks
 from retort.train.tasks.tokens import TRAIN
 from retort.train.timing.memory_use import check_batch, check_memory
 
@@ -51,8 +53,9 @@ class LanguageModelling:
             )
         self.store = store
         self.inputs = {"tokens": store.sealed.seal}
+        self._part = store.part(TRAIN)
         self._reader = BlockReader(
-            store.part(TRAIN),
+            self._part,
             store.facts.special,
             length,
             train.seed,
@@ -77,6 +80,10 @@ class LanguageModelling:
     def micro_batch(self, step: int, shard: int) -> BlockBatch:
         """As `Task.micro_batch`."""
         return self._reader.batch(step, shard)
+
+    def inspect(self, step: int, shard: int, tokenizer: Tokenizer) -> Inspection:
+        """As `Task.inspect`."""
+        return inspect_blocks(self.micro_batch(step, shard), self._part, tokenizer)
 
     def loss(self, model: nn.Module, batch: BlockBatch, step: int) -> Tensor:
         """As `Task.loss`: of the targets that count, each as much as any other."""

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from retort.data.batches.readers import BlockBatch, TextBatch
 from retort.data.store.store import TokenStore
 from retort.evaluate.report.document_facts import TokenFacts
 from retort.evaluate.report.presentation import Presentation
 from retort.evaluate.task import HeldOut, ResultFile
+from retort.train.tasks.inspection import Inspection
 
 
 class Task(Protocol):
@@ -40,8 +41,15 @@ class Task(Protocol):
     def attention(self) -> tuple[int, int]:
         """Number of layers and hidden size."""
 
-    def micro_batch(self, step: int, shard: int) -> TextBatch | BlockBatch:
+    def micro_batch(self, step: int, shard: int) -> Any:
         """What a shard of a step (from 0) is computed from."""
+
+    def inspect(self, step: int, shard: int, tokenizer: Tokenizer) -> Inspection:
+        """What a person sees of it.
+
+        Args:
+            tokenizer: the store's.
+        """
 
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
         """A shard's part of the loss of its step, a float32 scalar.
