@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from retort.data.tokenizers.choose import encoder_for, load_tokenizer
+from retort.data.tokenizers.choose import encoder_for
+from retort.data.tokenizers.library import load_tokenizer
 
 _TEXTS = 500
 

@@ -19,9 +19,10 @@ from transformers import AutoModelForSequenceClassification
 from retort.core.packages import package_directory
 from retort.data.batches.readers import BlockReader, ClassificationReader, Shards
 from retort.data.store.store import TokenStore
+from retort.data.tokenizers.collator import Collator
 
 _BLOCK, _BLOCKS = 1024, 8
-_LENGTHS, _TEXTS = (64, 128, 256, 512), 32
+_MAX_TOKENS, _PAD_TO, _TEXTS = 512, 64, 32
 _STEP_LENGTH, _STEP_TEXTS, _STEP_THREADS = 64, 8, 2
 _TRAIN = "train"
 
@@ -36,9 +37,8 @@ def rates(blocks: TokenStore, texts: TokenStore, seconds: float, runs: int) -> d
     torch.set_num_threads(1)
     part = blocks.part(_TRAIN)
     reader = BlockReader(part, blocks.facts.special, _BLOCK, 0, Shards(_BLOCKS))
-    classifier = ClassificationReader(
-        texts.part(_TRAIN), texts.facts.special, _LENGTHS, 0, Shards(_TEXTS)
-    )
+    collator = Collator(texts.facts.special, _MAX_TOKENS, _PAD_TO)
+    classifier = ClassificationReader(texts.part(_TRAIN), collator, 0, Shards(_TEXTS))
     data = blocks.sealed.path.with_suffix(".bin")
     np.concatenate([shard.slots for shard in part.shards]).astype(np.uint16).tofile(data)
     mapped = np.memmap(data, np.uint16, "r")
@@ -100,9 +100,8 @@ def training_step(store: TokenStore, steps: int) -> dict[str, float]:
     )
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    reader = ClassificationReader(
-        store.part(_TRAIN), store.facts.special, (_STEP_LENGTH,), 0, Shards(_STEP_TEXTS)
-    )
+    collator = Collator(store.facts.special, _STEP_LENGTH, _STEP_LENGTH)
+    reader = ClassificationReader(store.part(_TRAIN), collator, 0, Shards(_STEP_TEXTS))
     reading, working = [], []
     for step in range(steps + 2):
         start = time.perf_counter()

@@ -23,9 +23,9 @@ from torch.optim import AdamW
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from retort.core.config import Frozen
-from retort.data.batches.grouping import padded_lengths
 from retort.data.batches.readers import ClassificationReader, Shards, TextBatch
 from retort.data.store.store import StorePart, TokenStore
+from retort.data.tokenizers.collator import Collator
 from retort.models.determinism import seed_from
 
 MAX_NORM = 1.0
@@ -67,12 +67,15 @@ class Workload(Frozen):
         """The micro-batches, equal on every side that has shards."""
         return ClassificationReader(
             store.part("train"),
-            store.facts.special,
-            padded_lengths(self.max_tokens, self.pad_to),
+            self.collator(store),
             self.seed,
             Shards(self.batch, self.shards),
             grouping=self.grouping,
         )
+
+    def collator(self, store: TokenStore) -> Collator:
+        """How texts become a batch."""
+        return Collator(store.facts.special, self.max_tokens, self.pad_to)
 
     def model(self, labels: int) -> PreTrainedModel:
         """The pretrained model with a new head, equal on every side; on the device, in training."""
@@ -180,8 +183,7 @@ def digest_of(model: torch.nn.Module) -> str:
 def held_out_accuracy(workload: Workload, model: PreTrainedModel, store: TokenStore) -> float:
     """Share of held-out documents that the model labels right, in float32."""
     part: StorePart = store.part("held_out")
-    lengths = padded_lengths(workload.max_tokens, workload.pad_to)
-    reader = ClassificationReader(part, store.facts.special, lengths, 0, Shards(1))
+    reader = ClassificationReader(part, workload.collator(store), 0, Shards(1))
     model.eval()  # type: ignore[no-untyped-call]
     right = 0
     by_length = np.argsort(part.lengths, kind="stable")

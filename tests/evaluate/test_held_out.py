@@ -8,7 +8,7 @@ import torch
 from retort.data.config import CorpusConfig
 from retort.data.preparation.run import prepare_store
 from retort.data.store.store import TokenStore
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.evaluate.held_out import HELD_OUT, HeldOutTexts
 from retort.evaluate.task import results_of_all
 from retort.models.config import WeightsConfig
@@ -22,7 +22,7 @@ def test_it_makes_no_difference_who_computes_which_batch(tmp_path: Path) -> None
     documents = write_documents(tmp_path / "documents", count=100)
     config = CorpusConfig(source="directory", directory=documents, held_out=0.4)
     weights = find_weights(WeightsConfig(directory=write_weights(tmp_path / "weights")))
-    tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", 16)
+    tokenise = TextEncoder.from_file(weights.directory / "tokenizer.json", 16)
     prepare_store(tmp_path / "tokens", config, tokenise.definition)
     store = TokenStore.open(tmp_path / "tokens")
     model = build_classifier(weights, store.labels, tokenise, seed=3)

@@ -17,14 +17,14 @@ from retort.core.errors import DataError, SealError, UserError, VerificationErro
 from retort.data.config import CorpusConfig
 from retort.data.preparation.run import prepare_store
 from retort.data.store.store import TokenStore
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.evaluate.held_out import HeldOutTexts
 from retort.evaluate.task import LOGITS, results_of_all
 from retort.evaluate.verify import main, open_store
 from retort.models.checkpoint import load_checkpoint
 from retort.models.config import WeightsConfig
 from retort.models.determinism import fix_arithmetic
-from retort.models.predict import logits_of_each
+from retort.models.predict import logits_of_each, predict
 from retort.models.weights import build_classifier, find_weights
 from tests.tiny.checkpoints import save_checkpoint
 from tests.tiny.inputs import write_documents, write_weights
@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source="directory", directory=write_documents(root / "documents"), held_out=0.2
     )
     weights = find_weights(WeightsConfig(directory=write_weights(root / "weights")))
-    tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", LENGTH)
+    tokenise = TextEncoder.from_file(weights.directory / "tokenizer.json", LENGTH)
     prepare_store(root / "tokens", config, tokenise.definition)
     prepare_store(root / "stranger", config, bert_tokenizer())
     write_documents(root / "documents", count=3, first=30)
@@ -201,12 +201,19 @@ def test_a_document_has_the_same_logits_through_the_store_as_from_its_text(made:
         for file in (made / "documents").rglob("*.txt")
     }
     part = store.part("held_out")
-    tokens = checkpoint.tokenise.encode([texts[part.digest(one)] for one in range(len(part))])
-    assert tokens.truncated > 0
-    assert part.over(LENGTH - 2) == (tokens.truncated, tokens.dropped)
-    expected = logits_of_each(checkpoint.model, tokens.ids, tokens.mask)
-    actual = results_of_all(HeldOutTexts(store, LENGTH), checkpoint.model)
-    assert torch.equal(actual.view(torch.int32), expected.view(torch.int32))
+    assert part.over(LENGTH - 2)[0] > 0, "some are cut"
+    assert part.lengths.min() < LENGTH - 2, "and some are shorter"
+    held_out = [texts[part.digest(one)] for one in range(len(part))]
+    measured = results_of_all(HeldOutTexts(store, LENGTH), checkpoint.model)
+    for texts_at_a_time in (1, 3, len(part)):
+        batches = [
+            map(torch.from_numpy, checkpoint.tokenise.encode(held_out[first:][:texts_at_a_time]))
+            for first in range(0, len(part), texts_at_a_time)
+        ]
+        served = torch.cat([logits_of_each(checkpoint.model, *batch) for batch in batches])
+        assert torch.equal(served.view(torch.int32), measured.view(torch.int32))
+    confidences = torch.tensor([one.confidence for one in predict(checkpoint, held_out)])
+    assert torch.equal(confidences, measured.softmax(dim=1).amax(dim=1))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors"])

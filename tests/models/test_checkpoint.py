@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from retort.core.errors import SealError
 from retort.core.seal import sealing
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import (
     WEIGHTS,
     Checkpoint,
@@ -63,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 def make(root: Path, head: HeadConfig) -> Checkpoint:
     weights = find_weights(WeightsConfig(directory=write_weights(root / "weights")))
-    tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", 12)
+    tokenise = TextEncoder.from_file(weights.directory / "tokenizer.json", 12)
     model = build_classifier(weights, LABELS, tokenise, 3, head)
     model.train(False)
     sealed = save_checkpoint(
@@ -87,12 +88,15 @@ def reseal(trained: Checkpoint, target: Path, changes: dict[str, bytes]) -> Path
     return target
 
 
+def tensors(checkpoint: Checkpoint, texts: list[str]) -> tuple[Tensor, Tensor]:
+    ids, mask = map(torch.from_numpy, checkpoint.tokenise.encode(texts))
+    return ids, mask
+
+
 def test_a_loaded_checkpoint_has_the_logits_of_the_saved_one(trained: Checkpoint) -> None:
     loaded = load_checkpoint(trained.sealed.path)
-    tokens = trained.tokenise.encode(TEXTS)
-    expected = logits_of_each(trained.model, tokens.ids, tokens.mask)
-    again = loaded.tokenise.encode(TEXTS)
-    actual = logits_of_each(loaded.model, again.ids, again.mask)
+    expected = logits_of_each(trained.model, *tensors(trained, TEXTS))
+    actual = logits_of_each(loaded.model, *tensors(loaded, TEXTS))
     assert expected.shape == (len(TEXTS), 2)
     assert torch.equal(actual.view(torch.int32), expected.view(torch.int32))
     assert (loaded.labels, loaded.threads) == (LABELS, 2)
@@ -106,8 +110,8 @@ def test_a_head_comes_back_as_it_was(pooling: str, tmp_path: Path) -> None:
     saved = make(tmp_path, head)
     loaded = load_checkpoint(saved.sealed.path)
     assert loaded.model.head.config == head
-    tokens = saved.tokenise.encode(TEXTS)
-    assert torch.equal(loaded.model(tokens.ids, tokens.mask), saved.model(tokens.ids, tokens.mask))
+    ids, mask = tensors(saved, TEXTS)
+    assert torch.equal(loaded.model(ids, mask), saved.model(ids, mask))
 
 
 def test_the_weights_file_names_the_parameters_and_the_rest_is_known_before_training(
@@ -164,8 +168,7 @@ def test_a_stranger_loads_it_without_network_and_without_the_trainer(trained: Ch
 
 def test_predictions_are_the_best_label_of_each_text_in_order(trained: Checkpoint) -> None:
     found = predict(trained, READABLE)
-    tokens = trained.tokenise.encode(READABLE)
-    probabilities = logits_of_each(trained.model, tokens.ids, tokens.mask).softmax(dim=1)
+    probabilities = logits_of_each(trained.model, *tensors(trained, READABLE)).softmax(dim=1)
     for prediction, row in zip(found, probabilities.tolist(), strict=True):
         assert prediction.confidence == pytest.approx(max(row), abs=1e-6)
         assert row[LABELS.index(prediction.label)] == max(row)
@@ -173,14 +176,12 @@ def test_predictions_are_the_best_label_of_each_text_in_order(trained: Checkpoin
 
 
 def test_logits_are_the_same_bits_in_any_company_and_with_any_padding(trained: Checkpoint) -> None:
-    tokens = trained.tokenise.encode([*TEXTS, "a", "the match " * 30])
-    together = logits_of_each(trained.model, tokens.ids, tokens.mask)
-    wider = torch.nn.functional.pad(tokens.ids, (0, 5)), torch.nn.functional.pad(
-        tokens.mask, (0, 5)
-    )
-    for row in range(len(tokens)):
-        for ids, mask in ((tokens.ids, tokens.mask), wider):
-            alone = logits_of_each(trained.model, ids[row, None], mask[row, None])
+    ids, mask = tensors(trained, [*TEXTS, "a", "the match " * 30])
+    together = logits_of_each(trained.model, ids, mask)
+    wider = torch.nn.functional.pad(ids, (0, 5)), torch.nn.functional.pad(mask, (0, 5))
+    for row in range(len(ids)):
+        for some, theirs in ((ids, mask), wider):
+            alone = logits_of_each(trained.model, some[row, None], theirs[row, None])
             assert torch.equal(alone.view(torch.int32), together[row, None].view(torch.int32))
 
 

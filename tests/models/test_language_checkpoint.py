@@ -8,7 +8,7 @@ import torch
 
 from retort.core.errors import SealError
 from retort.core.seal import sealing
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import (
     WEIGHTS,
     LanguageCheckpoint,
@@ -107,7 +107,7 @@ def test_a_checkpoint_of_the_other_task_is_refused_and_both_are_named(tmp_path: 
     ):
         load_checkpoint(tmp_path / "language")
     weights = find_weights(WeightsConfig(directory=write_weights(tmp_path / "weights")))
-    tokenise = Tokeniser.from_file(weights.directory / "tokenizer.json", 12)
+    tokenise = TextEncoder.from_file(weights.directory / "tokenizer.json", 12)
     save_checkpoint(
         tmp_path / "texts",
         model=build_classifier(weights, ["a", "b"], tokenise, 0),

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from transformers import RobertaConfig, RobertaModel
 
 from retort.core.errors import ConfigError, DataError
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.config import HeadConfig, WeightsConfig
 from retort.models.weights import build_classifier, find_weights
 from tests.tiny.inputs import write_weights
@@ -23,8 +23,8 @@ def directory(tmp_path: Path) -> Path:
     return write_weights(tmp_path / "weights")
 
 
-def tokeniser(directory: Path, max_tokens: int = 8) -> Tokeniser:
-    return Tokeniser.from_file(directory / "tokenizer.json", max_tokens)
+def tokeniser(directory: Path, max_tokens: int = 8) -> TextEncoder:
+    return TextEncoder.from_file(directory / "tokenizer.json", max_tokens)
 
 
 def test_the_minilm_wheel_becomes_a_classifier() -> None:
@@ -175,8 +175,8 @@ def test_positions_that_a_roberta_spends_on_its_padding_are_not_room_for_tokens(
     weights = find_weights(WeightsConfig(directory=directory))
     tokenise = tokeniser(directory, 31)
     model = build_classifier(weights, ["a", "b"], tokenise, 0)
-    full = tokenise.encode(["the " * 31])
-    assert model(full.ids, full.mask).shape == (1, 2)
+    ids, mask = map(torch.from_numpy, tokenise.encode(["the " * 31]))
+    assert model(ids, mask).shape == (1, 2)
     with pytest.raises(ConfigError, match=r"data\.max_tokens: 32 is more than the model's 31"):
         build_classifier(weights, ["a", "b"], tokeniser(directory, 32), 0)
 

@@ -32,7 +32,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel
 
 from retort.core.seal import sealing, verify
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig
@@ -116,7 +116,7 @@ def refused(checkpoint: Path, *options: str) -> tuple[int, list[str]]:
     return ended.returncode, ended.stderr.splitlines()
 
 
-def tiny_tokenizer(max_tokens: int) -> Tokeniser:
+def tiny_tokenizer(max_tokens: int) -> TextEncoder:
     """WordPiece that knows single letters alone, so that texts differ in their tokens."""
     letters = "abcdefghijklmnopqrstuvwxyzäöüßéжщ猫犬🙂0123456789.,!?-"
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
@@ -127,7 +127,7 @@ def tiny_tokenizer(max_tokens: int) -> Tokeniser:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return Tokeniser(tokenizer.to_str().encode(), max_tokens)
+    return TextEncoder(tokenizer.to_str().encode(), max_tokens)
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,7 @@ def test_a_forbidden_import_is_found(package: str, source: str) -> None:
     ("package", "source"),
     [
         ("train", "from retort.evaluate.report.report import render"),
-        ("serve", "from retort.data.tokenizers.fixed_length import Tokeniser"),
+        ("serve", "from retort.data.tokenizers.text_encoder import TextEncoder"),
         ("serve", "from retort.data import tokenizers"),
         ("serve", "from . import app"),
         ("core", "import torch, retorted"),

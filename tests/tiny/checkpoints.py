@@ -8,7 +8,7 @@ from torch import nn
 
 from retort.core.digest import JSON
 from retort.core.seal import Sealed, sealing, verify
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import (
     KIND,
     WEIGHTS,
@@ -24,7 +24,7 @@ def save_checkpoint(
     target: Path,
     *,
     model: TextClassifier,
-    tokenise: Tokeniser,
+    tokenise: TextEncoder,
     labels: Sequence[str],
     threads: int,
     inputs: Mapping[str, str],

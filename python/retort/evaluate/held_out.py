@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from retort.data.batches.readers import BlockReader, ClassificationReader, Shards
 from retort.data.store.store import TokenStore
+from retort.data.tokenizers.collator import Collator
 from retort.evaluate.language_metrics import LanguageMetrics, measure_language
 from retort.evaluate.metrics import Metrics, measure
 from retort.models.language_model import token_losses
@@ -24,15 +25,14 @@ class HeldOutTexts:
     def __init__(self, store: TokenStore, max_tokens: int, device: torch.device = _CPU) -> None:
         """
         Args:
-            max_tokens: length of every text, special tokens included; longer ones are cut.
+            max_tokens: the most of a text that is kept, special tokens included.
             device: where the model is.
         Raises:
             DataError: nothing is held out, or the tokenizer has no padding token.
         """
         part = store.part(HELD_OUT)
-        self._reader = ClassificationReader(
-            part, store.facts.special, (max_tokens,), 0, Shards(_DOCUMENTS)
-        )
+        collator = Collator(store.facts.special, max_tokens, pad_to=max_tokens)
+        self._reader = ClassificationReader(part, collator, 0, Shards(_DOCUMENTS))
         self._documents = len(part)
         self._store = store
         self._device = device

@@ -25,7 +25,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from retort.core.digest import JSON, canonical_json
 from retort.core.errors import SealError, shown
 from retort.core.seal import Sealed, verify
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.classifier import TextClassifier, build_backbone
 from retort.models.config import HeadConfig
 from retort.models.language_model import LanguageModel, language_model_of
@@ -54,7 +54,7 @@ class Checkpoint:
 
     sealed: Sealed
     model: TextClassifier
-    tokenise: Tokeniser
+    tokenise: TextEncoder
     labels: tuple[str, ...]
     threads: int
 
@@ -84,7 +84,7 @@ class LanguageCheckpoint:
 
 
 def classifier_files(
-    model: TextClassifier, *, tokenise: Tokeniser, labels: Sequence[str], threads: int
+    model: TextClassifier, *, tokenise: TextEncoder, labels: Sequence[str], threads: int
 ) -> dict[str, bytes]:
     """All files of a classifier's checkpoint but the weights, which do not change in training."""
     facts: dict[str, JSON] = {
@@ -153,7 +153,7 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
         head = HeadConfig.model_validate(facts["head"])
         model = TextClassifier(build_backbone(architecture), head, len(labels))
         _fill(model, sealed)
-        tokenise = Tokeniser(
+        tokenise = TextEncoder(
             sealed.read(_TOKENIZER),
             int(facts["max_tokens"]),
             str(path / _TOKENIZER),
@@ -220,11 +220,11 @@ def _opened(
         ) from error
 
 
-def _check_answers(path: Path, model: TextClassifier, tokenise: Tokeniser) -> None:
+def _check_answers(path: Path, model: TextClassifier, tokenise: TextEncoder) -> None:
     """Refuse a model whose weights are finite, and too large for any answer to be."""
-    tokens = tokenise.encode(["a"])
+    ids, mask = map(torch.from_numpy, tokenise.encode(["a"]))
     with torch.inference_mode():
-        finite = bool(model(tokens.ids, tokens.mask).isfinite().all())
+        finite = bool(model(ids, mask).isfinite().all())
     if not finite:
         raise SealError(f"{shown(path)}: what its model says of a text is not finite")
 

@@ -27,7 +27,7 @@ def logits(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         model: a `TextClassifier`, or what wraps one.
-        ids, mask: int64, [texts, tokens], as `Tokeniser.encode` or a reader gives them.
+        ids, mask: int64, [texts, tokens], as a `TextEncoder` or a reader gives them.
     """
     output: Tensor = model(ids, mask)
     return output
@@ -67,10 +67,10 @@ def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[Prediction]:
     """
     if not texts:
         return []
-    tokens = checkpoint.tokenise.encode(texts)
-    if int(tokens.mask.sum(dim=1).min()) <= checkpoint.tokenise.special:
+    ids, mask = map(torch.from_numpy, checkpoint.tokenise.encode(texts))
+    if int(mask.sum(dim=1).min()) <= checkpoint.tokenise.special:
         raise TextWithoutTokens("has no token that the model could read")
-    scores = logits_of_each(checkpoint.model, tokens.ids, tokens.mask)
+    scores = logits_of_each(checkpoint.model, ids, mask)
     if not bool(scores.isfinite().all()):
         raise FloatingPointError("the model gave a logit that is not a finite number")
     probabilities = scores.softmax(dim=1)

@@ -14,7 +14,7 @@ from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError, shown
 from retort.core.packages import package_directory
 from retort.data.files.hub import hub_files
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import not_finite
 from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig, WeightsConfig
@@ -65,7 +65,7 @@ def find_weights(config: WeightsConfig) -> PretrainedWeights:
 def build_classifier(
     weights: PretrainedWeights,
     labels: Sequence[str],
-    tokenise: Tokeniser,
+    tokenise: TextEncoder,
     seed: int,
     head: HeadConfig = _HEAD,
 ) -> TextClassifier:
@@ -132,7 +132,7 @@ def _check_complete(directory: Path, missing: set[str]) -> None:
         raise DataError(f"{directory}: model.safetensors lacks {min(body)} of its architecture")
 
 
-def _check_fits(backbone: PreTrainedModel, tokenise: Tokeniser) -> None:
+def _check_fits(backbone: PreTrainedModel, tokenise: TextEncoder) -> None:
     positions = _positions(backbone)
     if positions is not None and tokenise.max_tokens > positions:
         raise ConfigError(

@@ -4,15 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retort.data.batches.grouping import deal, padded_lengths
-
-
-@given(st.integers(1, 600), st.integers(1, 70))
-def test_a_document_is_padded_to_the_least_multiple_or_to_the_most(most: int, pad_to: int) -> None:
-    lengths = padded_lengths(most, pad_to)
-    for tokens in (1, most // 2 + 1, most):
-        least = min(length for length in lengths if length >= tokens)
-        assert least == min(-(-tokens // pad_to) * pad_to, most)
+from retort.data.batches.grouping import deal
 
 
 @given(

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from retort.core.errors import ConfigError, DataError
 from retort.data.batches.epoch_order import EpochOrder
-from retort.data.batches.grouping import padded_lengths
 from retort.data.batches.readers import BlockReader, ClassificationReader, Shards
 from retort.data.sources.documents import Document
 from retort.data.store.shards import ShardSizes
-from retort.data.store.store import SpecialTokens, StorePart, TokenStore
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.store.store import StorePart, TokenStore
+from retort.data.tokenizers.collator import Collator
+from retort.data.tokenizers.special_tokens import SpecialTokens
+from retort.data.tokenizers.text_encoder import TextEncoder
 from tests.tiny.store import LABELS, documents, write_tiny_store
 
 GIVEN = [
@@ -36,10 +37,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
 
 
 def classification(
-    store: TokenStore, lengths: tuple[int, ...], seed: int, shards: Shards, grouping: int = 1
+    store: TokenStore, lengths: tuple[int, int], seed: int, shards: Shards, grouping: int = 1
 ) -> ClassificationReader:
-    part, special = store.part("train"), store.facts.special
-    return ClassificationReader(part, special, lengths, seed, shards, grouping=grouping)
+    """Of batches as long as the first says at most, and multiples of the second."""
+    part, collator = store.part("train"), Collator(store.facts.special, *lengths)
+    return ClassificationReader(part, collator, seed, shards, grouping=grouping)
 
 
 def blocks(store: TokenStore, tokens: int, seed: int, shards: Shards) -> BlockReader:
@@ -61,7 +63,7 @@ def test_every_document_comes_once_an_epoch(
 ) -> None:
     size, count = sizes
     shards = Shards(size * count, count)
-    reader = classification(store, (8, 16, 32), seed, shards, grouping)
+    reader = classification(store, (32, 8), seed, shards, grouping)
     windows = -(-epochs * len(store.part("train")) // (grouping * shards.batch))
     numbers = [
         int(number)
@@ -112,8 +114,8 @@ def test_blocks_are_filled_up_with_boundaries_that_are_no_targets(store: TokenSt
 def test_a_micro_batch_depends_on_its_step_and_shard_alone(store: TokenStore) -> None:
     shards = Shards(12, 3)
     for make in (
-        lambda: classification(store, (16, 32), 7, shards),
-        lambda: classification(store, (16, 32), 7, shards, grouping=8),
+        lambda: classification(store, (32, 16), 7, shards),
+        lambda: classification(store, (32, 16), 7, shards, grouping=8),
         lambda: blocks(store, 20, 7, shards),
     ):
         straight = [[make().batch(step, shard).ids for shard in range(3)] for step in range(60)]
@@ -128,7 +130,7 @@ def test_what_is_told_of_a_whole_step_is_what_its_micro_batches_have(
     store: TokenStore, seed: int, sizes: tuple[int, int], grouping: int, step: int
 ) -> None:
     size, count = sizes
-    reader = classification(store, (8, 16, 32), seed, Shards(size * count, count), grouping)
+    reader = classification(store, (32, 8), seed, Shards(size * count, count), grouping)
     batches = [reader.batch(step, shard) for shard in range(count)]
     labels = np.concatenate([batch.labels for batch in batches])
     assert np.array_equal(reader.labels(step), labels)
@@ -141,9 +143,8 @@ def padding(reader: ClassificationReader, steps: int, shards: int) -> float:
 
 
 def test_grouping_leaves_less_than_half_of_the_padding(store: TokenStore) -> None:
-    lengths = padded_lengths(64, 8)
     alone, grouped = (
-        padding(classification(store, lengths, 0, Shards(16, 4), grouping), 16, 4)
+        padding(classification(store, (64, 8), 0, Shards(16, 4), grouping), 16, 4)
         for grouping in (1, 16)
     )
     assert grouped < alone / 2
@@ -151,30 +152,24 @@ def test_grouping_leaves_less_than_half_of_the_padding(store: TokenStore) -> Non
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, len(TRAIN) - 1), max_size=20), st.integers(3, 60))
-def test_batches_are_what_the_tokeniser_gives(
+def test_batches_are_what_the_text_encoder_gives(
     store: TokenStore, numbers: list[int], length: int
 ) -> None:
-    reader = classification(store, (length,), 0, Shards(1))
+    reader = classification(store, (length, 1), 0, Shards(1))
     batch = reader.texts(np.array(numbers, np.int64))
-    tokeniser = Tokeniser(store.tokenizer, length)
-    expected = tokeniser.encode([TRAIN[number].text for number in numbers])
-    assert np.array_equal(batch.ids, expected.ids.numpy())
-    assert np.array_equal(batch.mask, expected.mask.numpy())
-    assert (batch.truncated, batch.dropped) == (expected.truncated, expected.dropped)
-    labels = [LABELS.index(TRAIN[number].label or "") for number in numbers]
-    assert batch.labels.tolist() == labels
-    buckets = classification(store, (3, 9, 20, 60), 0, Shards(1)).texts(np.array(numbers, np.int64))
-    longest = int(buckets.mask.sum(axis=1).max(initial=0))
-    assert buckets.ids.shape[1] == min(size for size in (3, 9, 20, 60) if size >= longest)
+    expected = TextEncoder(store.tokenizer, length).encode([TRAIN[one].text for one in numbers])
+    assert np.array_equal(batch.ids, expected.ids)
+    assert np.array_equal(batch.mask, expected.mask)
+    assert batch.labels.tolist() == [LABELS.index(TRAIN[one].label or "") for one in numbers]
 
 
 def test_what_cannot_be_read_so_is_refused(store: TokenStore) -> None:
     part, special = store.part("train"), store.facts.special
-    for lengths in [(), (1, 2), (8, 8), (9, 8)]:
-        with pytest.raises(ConfigError, match="lengths must rise, the last to over 2"):
-            ClassificationReader(part, special, lengths, 0, Shards(1))
+    with pytest.raises(ConfigError, match=r"data\.max_tokens must be over 2"):
+        Collator(special, 2)
+    collator = Collator(special, 8)
     with pytest.raises(ConfigError, match="at least one step, not 0"):
-        ClassificationReader(part, special, (8,), 0, Shards(1), grouping=0)
+        ClassificationReader(part, collator, 0, Shards(1), grouping=0)
     for batch, count in ((8, 3), (4, 8), (8, 0)):
         with pytest.raises(ConfigError, match=f"batch {batch} cannot be cut into {count} equal"):
             Shards(batch, count)
@@ -182,11 +177,11 @@ def test_what_cannot_be_read_so_is_refused(store: TokenStore) -> None:
         BlockReader(part, special, 0, 0, Shards(1))
     bare = SpecialTokens((), (), None, None)
     with pytest.raises(DataError, match="has no padding token"):
-        ClassificationReader(part, bare, (8,), 0, Shards(1))
+        Collator(bare, 8)
     with pytest.raises(DataError, match="has no boundary token"):
         BlockReader(part, bare, 8, 0, Shards(1))
     for make in (
-        lambda: ClassificationReader(StorePart([]), special, (8,), 0, Shards(1)),
+        lambda: ClassificationReader(StorePart([]), collator, 0, Shards(1)),
         lambda: BlockReader(StorePart([]), special, 8, 0, Shards(1)),
     ):
         with pytest.raises(DataError, match="there are no documents"):

@@ -22,10 +22,12 @@ from retort.data.corpus.corpus import Corpus
 from retort.data.corpus.report import render
 from retort.data.preparation.writer import Written, write_store
 from retort.data.sources.documents import Document
-from retort.data.store.store import TokenStore, special_tokens
-from retort.data.tokenizers.choose import encoder_for, load_tokenizer
-from retort.data.tokenizers.fixed_length import Tokeniser
-from retort.data.tokenizers.spellings import PADDING, SpecialInText, Spellings
+from retort.data.store.store import TokenStore
+from retort.data.tokenizers.choose import encoder_for
+from retort.data.tokenizers.library import load_tokenizer
+from retort.data.tokenizers.special_tokens import PADDING, special_tokens
+from retort.data.tokenizers.spellings import SpecialInText, Spellings
+from retort.data.tokenizers.text_encoder import TextEncoder
 from tests.tiny.store import (
     bbc_news,
     bert_tokenizer,
@@ -101,7 +103,7 @@ def test_tokens_of_another_policy_are_not_reused(tmp_path: Path) -> None:
 def test_the_server_reads_texts_as_the_store_does(tmp_path: Path, policy: SpecialInText) -> None:
     write(tmp_path / "store", policy)
     store = TokenStore.open(tmp_path / "store")
-    tokenise = Tokeniser(store.tokenizer, 64).reading(store.facts.special_in_text)
+    tokenise = TextEncoder(store.tokenizer, 64).reading(store.facts.special_in_text)
     texts = {Document(one.text).digest[:32]: one.text for one in GIVEN}
     for part in store.parts.values():
         for number in range(len(part)):
@@ -137,7 +139,7 @@ def test_a_special_token_that_is_a_word_of_the_model_is_its_characters(kind: str
         assert ids.tolist() == tokenizer.encode(text, add_special_tokens=False).ids
     for ids in encoded[len(plain) :]:
         assert len(ids) and set(ids.tolist()).isdisjoint({0, 1, 2})
-    served = Tokeniser(definition, 16)
+    served = TextEncoder(definition, 16)
     for text, ids in zip(plain + spelled, encoded, strict=True):
         row = served.encode([text])
         assert row.ids[0, : int(row.mask.sum())].tolist() == [1, *ids.tolist(), 2]
@@ -181,7 +183,7 @@ def test_store_and_server_know_the_same_padding_tokens(padding: str) -> None:
     text = json.dumps(content).replace("[PAD]", padding)
     number = content["model"]["vocab"]["[PAD]"]
     assert special_tokens(load_tokenizer(text.encode())).padding == number
-    assert Tokeniser(text.encode(), 8).encode(["the"]).ids[0, -1] == number
+    assert TextEncoder(text.encode(), 8).encode(["the", "the the"]).ids[0, -1] == number
 
 
 def corpus_of(root: Path, given: list[Document], tokenizer: bytes) -> Corpus:

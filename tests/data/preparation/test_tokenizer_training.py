@@ -34,7 +34,8 @@ from retort.data.preparation.tokenizer_training import (
 from retort.data.reading.chunks import columns_of
 from retort.data.sources.documents import Document
 from retort.data.store.keys import KEY_BYTES
-from retort.data.tokenizers.choose import Encoder, encoder_for, load_tokenizer
+from retort.data.tokenizers.choose import Encoder, encoder_for
+from retort.data.tokenizers.library import load_tokenizer
 from tests.tiny.store import bbc_news
 
 Kind = Literal["bpe", "wordpiece"]

@@ -11,7 +11,8 @@ from retort.data.sources.documents import Document
 from retort.data.sources.pieces import cut
 from retort.data.sources.read import stream_documents
 from retort.data.store.keys import digests_of
-from retort.data.tokenizers.choose import choose_encoder, load_tokenizer
+from retort.data.tokenizers.choose import choose_encoder
+from retort.data.tokenizers.library import load_tokenizer
 from tests.tiny.store import bert_tokenizer, documents, write_corpus
 
 DEFINITION = bert_tokenizer()

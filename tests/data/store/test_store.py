@@ -15,7 +15,7 @@ from retort.core.seal import sealing
 from retort.data.sources.documents import Document
 from retort.data.store.shards import ShardSizes
 from retort.data.store.store import TokenStore
-from retort.data.tokenizers.choose import load_tokenizer
+from retort.data.tokenizers.library import load_tokenizer
 from tests.tiny.store import bert_tokenizer, byte_level_tokenizer, documents, write_tiny_store
 
 SIZES = ShardSizes(least=500, spread=1000, most=4000)

@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
 from retort.core.errors import DataError
-from retort.data.store.store import special_tokens
-from retort.data.tokenizers.choose import (
-    Encoder,
-    GigatokenEncoder,
-    LibraryEncoder,
-    encoder_for,
-    load_tokenizer,
-    token_dtype,
-)
+from retort.data.tokenizers.choose import Encoder, GigatokenEncoder, encoder_for
 from retort.data.tokenizers.encoded import Encoded
+from retort.data.tokenizers.library import LibraryEncoder, load_tokenizer, token_dtype
+from retort.data.tokenizers.special_tokens import special_tokens
 from retort.data.tokenizers.spellings import SpecialInText, Spellings
 from retort.data.tokenizers.wordpiece import WordPieceEncoder
 from tests.tiny.store import bbc_news, bert_tokenizer, byte_level_tokenizer, minilm_tokenizer
@@ -152,7 +146,7 @@ def test_a_letter_that_gigatoken_does_not_know_is_left_to_the_library() -> None:
     assert found(encoder, ["a's", *texts, "b's"]) == expected(definition, ["a's", *texts, "b's"])
     alone = GigatokenEncoder(
         definition,
-        LibraryEncoder(load_tokenizer(definition), np.dtype("<u2"), 300),
+        LibraryEncoder(load_tokenizer(definition)),
         Spellings(load_tokenizer(definition), json.loads(definition), "special"),
     )
     others = [
@@ -232,7 +226,7 @@ def test_numbers_stay_the_same_when_what_was_remembered_is_dropped() -> None:
     tokenizer = load_tokenizer(BYTE_LEVEL_DEFINITION)
     encoder = GigatokenEncoder(
         BYTE_LEVEL_DEFINITION,
-        LibraryEncoder(tokenizer, np.dtype("<u2"), 2000),
+        LibraryEncoder(tokenizer),
         Spellings(tokenizer, json.loads(BYTE_LEVEL_DEFINITION), "text"),
         renewal=10_000,
     )

@@ -8,7 +8,8 @@ from retort.core.digest import JSON
 from retort.data.batches.readers import BlockReader, ClassificationReader, Shards
 from retort.data.store.shards import ShardSizes
 from retort.data.store.store import TokenStore
-from retort.data.tokenizers.choose import load_tokenizer
+from retort.data.tokenizers.collator import Collator
+from retort.data.tokenizers.library import load_tokenizer
 from retort.train.tasks.inspection import inspect_blocks, inspect_texts
 from tests.tiny.store import byte_level_tokenizer, documents, write_tiny_store
 
@@ -19,7 +20,8 @@ def test_texts_are_shown_with_what_identifies_them(tmp_path: Path) -> None:
     write_tiny_store(tmp_path / "tokens", documents(60), sizes=SMALL)
     store = TokenStore.open(tmp_path / "tokens")
     part = store.part("train")
-    batch = ClassificationReader(part, store.facts.special, (64,), 0, Shards(4)).batch(2, 0)
+    collator = Collator(store.facts.special, 64)
+    batch = ClassificationReader(part, collator, 0, Shards(4)).batch(2, 0)
     seen = inspect_texts(batch, store, part, load_tokenizer(store.tokenizer))
     for name in ("ids", "mask", "labels", "documents"):
         assert np.array_equal(seen.arrays[name], getattr(batch, name))

@@ -13,11 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def padded_lengths(max_tokens: int, pad_to: int) -> tuple[int, ...]:
-    """The lengths that a micro-batch may have: multiples of `pad_to`, and `max_tokens` at last."""
-    return (*range(pad_to, max_tokens, pad_to), max_tokens)
-
-
 def deal(
     lengths: NDArray[np.int64], shards: int, size: int, *, seed: int, window: int
 ) -> NDArray[np.int64]:

@@ -6,7 +6,6 @@ is not the reader's matter: all ranks together see every sample once an epoch, w
 number, and a run may go on with another number of ranks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,9 @@ from numpy.typing import NDArray
 from retort.core.errors import ConfigError, DataError
 from retort.data.batches.epoch_order import EpochOrder
 from retort.data.batches.grouping import deal
-from retort.data.store.store import SpecialTokens, StorePart
+from retort.data.store.store import StorePart
+from retort.data.tokenizers.collator import Collator
+from retort.data.tokenizers.special_tokens import SpecialTokens
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,12 @@ class TextBatch:
         ids: int64 [texts, length], token numbers with special tokens, padded on the right.
         mask: int64, same shape; 1 where there is a token, 0 where there is padding.
         labels: int64 [texts]; -1 without a label.
-        truncated: number of texts that were too long.
-        dropped: number of tokens that were cut off them.
     """
 
     documents: NDArray[np.int64]
     ids: NDArray[np.int64]
     mask: NDArray[np.int64]
     labels: NDArray[np.int64]
-    truncated: int
-    dropped: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Shards:
 
 
 class ClassificationReader:
-    """Texts with special tokens, padded to one length or to the least of several that holds them.
+    """Texts as a collator gives them to a model.
 
     With `grouping`, texts of about equal length share a micro-batch (see `grouping.deal`) inside
     windows of so many steps. An epoch that ends inside a window shares it with the next one.
@@ -90,8 +87,7 @@ class ClassificationReader:
     def __init__(
         self,
         part: StorePart,
-        special: SpecialTokens,
-        lengths: Sequence[int],
+        collator: Collator,
         seed: int,
         shards: Shards,
         *,
@@ -99,30 +95,17 @@ class ClassificationReader:
     ) -> None:
         """
         Args:
-            lengths: rising lengths that a batch may have, special tokens included; a text that is
-                longer than the last is cut, and counted.
             grouping: steps in a window; 1 leaves the texts in the order of the epoch.
         Raises:
-            ConfigError: the lengths do not rise, or leave no room beside the special tokens; or
-                windows would be empty.
-            DataError: the part is empty, or the tokenizer has no padding token.
+            ConfigError: windows would be empty.
+            DataError: the part is empty.
         """
-        around = special.around
-        if not lengths or list(lengths) != sorted(set(lengths)) or lengths[-1] <= around:
-            raise ConfigError(
-                f"lengths must rise, the last to over {around}, and not be {list(lengths)}"
-            )
         if grouping < 1:
             raise ConfigError(f"a window must have at least one step, not {grouping}")
         if len(part) == 0:
             raise DataError("there are no documents to make batches of")
-        if special.padding is None:
-            raise DataError("the tokenizer of the token store has no padding token")
         self._part = part
-        self._padding = special.padding
-        self._prefix = np.array(special.prefix, np.int64)
-        self._suffix = np.array(special.suffix, np.int64)
-        self._lengths = np.array(lengths, np.int64)
+        self._collator = collator
         self._order = EpochOrder(len(part), seed)
         self._shards = shards
         self._grouping = grouping
@@ -139,27 +122,13 @@ class ClassificationReader:
 
     def tokens(self, step: int) -> int:
         """Tokens of a whole step, special ones included, padding and what is cut left out."""
-        return int(self._kept(self._of_step(step).ravel()).sum())
+        lengths = self._part.lengths[self._of_step(step).ravel()]
+        return int(self._collator.kept(lengths).sum())
 
     def texts(self, documents: NDArray[np.int64]) -> TextBatch:
         """The batch of the documents with these numbers, in their order."""
-        before, after = len(self._prefix), len(self._suffix)
-        lengths = self._part.lengths[documents]
-        length = int(self._padded(documents).max(initial=self._lengths[0]))
-        kept = np.minimum(lengths, length - before - after)
-        ids = np.full((len(documents), length), self._padding, np.int64)
-        ids[:, :before] = self._prefix
-        for row, document, count in zip(ids, documents.tolist(), kept.tolist(), strict=True):
-            row[before : before + count] = self._part.document(document)[:count]
-            row[before + count : before + count + after] = self._suffix
-        return TextBatch(
-            documents=documents,
-            ids=ids,
-            mask=(np.arange(length) < (kept + before + after)[:, None]).astype(np.int64),
-            labels=self._part.labels[documents],
-            truncated=int((kept < lengths).sum()),
-            dropped=int((lengths - kept).sum()),
-        )
+        tokens = self._collator.batch([self._part.document(one) for one in documents.tolist()])
+        return TextBatch(documents, tokens.ids, tokens.mask, self._part.labels[documents])
 
     def _of_step(self, step: int) -> NDArray[np.int64]:
         """The documents of a step, [shards, size]."""
@@ -169,25 +138,13 @@ class ClassificationReader:
             count = self._grouping * batch
             documents = self._order.samples(window * count, count)
             if self._grouping > 1:
-                lengths, seed = self._padded(documents), self._order.seed
-                documents = documents[deal(lengths, shards, size, seed=seed, window=window)]
+                padded = self._collator.padded(self._part.lengths[documents])
+                seed = self._order.seed
+                documents = documents[deal(padded, shards, size, seed=seed, window=window)]
             self._documents = documents.reshape(self._grouping, shards, size)
             self._window = window
         found: NDArray[np.int64] = self._documents[place]
         return found
-
-    def _padded(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The length that each document alone would be padded to."""
-        padded: NDArray[np.int64] = self._lengths[
-            np.searchsorted(self._lengths, self._kept(documents))
-        ]
-        return padded
-
-    def _kept(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The tokens of each document that the model sees."""
-        wanted = self._part.lengths[documents] + len(self._prefix) + len(self._suffix)
-        kept: NDArray[np.int64] = np.minimum(wanted, self._lengths[-1])
-        return kept
 
 
 class BlockReader:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.data.files.decoding import printable
 from retort.data.store.store import StorePart, TokenStore
-from retort.data.tokenizers.choose import load_tokenizer
+from retort.data.tokenizers.library import load_tokenizer
 
 _BAR = 40
 _BINS = 12

@@ -29,8 +29,10 @@ from retort.data.preparation.token_bank import TokenBank
 from retort.data.reading.read_piece import ReadingJob
 from retort.data.reading.workers import LocalWorkers, Workers
 from retort.data.store.shards import ShardFacts, ShardSizes
-from retort.data.store.store import FACTS, FORMAT, KIND, TOKENIZER, StoreFacts, special_tokens
-from retort.data.tokenizers.choose import choose_encoder, load_tokenizer
+from retort.data.store.store import FACTS, FORMAT, KIND, TOKENIZER, StoreFacts
+from retort.data.tokenizers.choose import choose_encoder
+from retort.data.tokenizers.library import load_tokenizer
+from retort.data.tokenizers.special_tokens import special_tokens
 from retort.data.tokenizers.spellings import SpecialInText
 
 Progress = Callable[[float, int, int], None]

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from retort.core.digest import canonical_json, sha256_bytes
 from retort.core.errors import DataError, SealError
 from retort.core.seal import Sealed, verify
 from retort.data.store.shards import Shard, ShardFacts, map_shard
-from retort.data.tokenizers.choose import load_tokenizer, token_dtype, vocabulary_size
-from retort.data.tokenizers.spellings import PADDING, SpecialInText
+from retort.data.tokenizers.library import load_tokenizer, token_dtype, vocabulary_size
+from retort.data.tokenizers.special_tokens import SpecialTokens
+from retort.data.tokenizers.spellings import SpecialInText
 
 KIND = "token-store"
 FACTS = "store.json"
@@ -31,28 +31,6 @@ VALIDATION = "validation.json"
 FORMAT = 1
 _BEFORE: SpecialInText = "special"
 """What stores did that do not say."""
-_BOUNDARY = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Token numbers that a model wants around and between texts.
-
-    Attributes:
-        prefix, suffix: before and after one text for a classifier.
-        padding: behind shorter texts of a batch; None if the tokenizer has none.
-        boundary: in the slot after each document; None (the slot is 0) if the tokenizer has none.
-    """
-
-    prefix: tuple[int, ...]
-    suffix: tuple[int, ...]
-    padding: int | None
-    boundary: int | None
-
-    @property
-    def around(self) -> int:
-        """How many there are around one text for a classifier."""
-        return len(self.prefix) + len(self.suffix)
 
 
 @dataclass(frozen=True)
@@ -217,25 +195,6 @@ class TokenStore:
                 f"{self.sealed.path}: has no part {name!r}; it has {sorted(self.parts)}"
             )
         return self.parts[name]
-
-
-def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
-    """What a tokenizer puts around and between texts."""
-    one = tokenizer.encode("a", add_special_tokens=True)
-    mask = one.special_tokens_mask
-    first = mask.index(0) if 0 in mask else len(mask)
-    last = len(mask) - mask[::-1].index(0) if 0 in mask else len(mask)
-    return SpecialTokens(
-        prefix=tuple(one.ids[:first]),
-        suffix=tuple(one.ids[last:]),
-        padding=_first_known(tokenizer, PADDING),
-        boundary=_first_known(tokenizer, _BOUNDARY),
-    )
-
-
-def _first_known(tokenizer: Tokenizer, names: Sequence[str]) -> int | None:
-    numbers = (tokenizer.token_to_id(name) for name in names)
-    return next((number for number in numbers if number is not None), None)
 
 
 def _check_tokenizer(sealed: Sealed, facts: StoreFacts, definition: bytes) -> None:

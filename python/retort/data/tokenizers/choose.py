@@ -16,11 +16,15 @@ from tokenizers import Tokenizer
 from retort.core.errors import DataError
 from retort.data.tokenizers.character_tables import served, tables_for
 from retort.data.tokenizers.encoded import Encoded
-from retort.data.tokenizers.spellings import SpecialInText, Spellings, as_characters
+from retort.data.tokenizers.library import (
+    LibraryEncoder,
+    load_tokenizer,
+    token_dtype,
+    vocabulary_size,
+)
+from retort.data.tokenizers.spellings import SpecialInText, Spellings, as_read
 from retort.data.tokenizers.wordpiece import WordPieceEncoder, supports
 
-_BATCH = 256
-"""Texts that the library encodes at a time: what it gives takes a hundred times their memory."""
 _SAMPLE = (
     "",
     " ",
@@ -50,31 +54,6 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The token numbers of texts, without special tokens around them."""
-
-
-class LibraryEncoder:
-    """The `tokenizers` library itself, for every definition that it can read."""
-
-    name = "tokenizers"
-
-    def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any], vocabulary_size: int) -> None:
-        """
-        Args:
-            tokenizer: as `load_tokenizer` gives it, which decides on special tokens in texts.
-        """
-        self._tokenizer = tokenizer
-        self.dtype = dtype
-        self.vocabulary_size = vocabulary_size
-
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """The token numbers of texts, without special tokens around them."""
-        found = [np.zeros(0, self.dtype)]
-        for start in range(0, len(texts), _BATCH):
-            batch = list(texts[start : start + _BATCH])
-            encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            found += [np.array(encoding.ids, self.dtype) for encoding in encodings]
-        lengths = np.array([len(ids) for ids in found[1:]], np.int64)
-        return Encoded(np.concatenate(found), lengths)
 
 
 class GigatokenEncoder:
@@ -164,17 +143,14 @@ class EncoderRecipe:
 
     def make(self) -> Encoder:
         """The encoder, for one process."""
-        definition = self.definition
-        if self.special_in_text != "special":
-            definition = as_characters(definition)
+        definition = as_read(self.definition, self.special_in_text)
         tokenizer = load_tokenizer(definition, special_in_text=self.special_in_text)
         if self.kind == "gigatoken":
-            library = LibraryEncoder(tokenizer, self.dtype, self.vocabulary_size)
-            return GigatokenEncoder(self.definition, library, self.spellings())
+            return GigatokenEncoder(self.definition, LibraryEncoder(tokenizer), self.spellings())
         if self.kind == "wordpiece":
             content = json.loads(definition)
             return WordPieceEncoder(tokenizer, content, self.dtype, self.vocabulary_size)
-        return LibraryEncoder(tokenizer, self.dtype, self.vocabulary_size)
+        return LibraryEncoder(tokenizer)
 
 
 def choose_encoder(
@@ -202,7 +178,7 @@ def choose_encoder(
     if supports(content):
         return EncoderRecipe("wordpiece", definition, dtype, size, special_in_text)
     recipe = EncoderRecipe("gigatoken", definition, dtype, size, special_in_text)
-    if model["type"] == "BPE" and _agrees(recipe, LibraryEncoder(tokenizer, dtype, size), content):
+    if model["type"] == "BPE" and _agrees(recipe, LibraryEncoder(tokenizer), content):
         return recipe
     return EncoderRecipe("tokenizers", definition, dtype, size, special_in_text)
 
@@ -213,36 +189,6 @@ def encoder_for(
     """An encoder for this process; raises as `load_tokenizer` and `choose_encoder`."""
     tokenizer = load_tokenizer(definition, name, special_in_text)
     return choose_encoder(tokenizer, definition, name, special_in_text).make()
-
-
-def load_tokenizer(
-    definition: bytes, name: str = "tokenizer.json", special_in_text: SpecialInText = "text"
-) -> Tokenizer:
-    """The tokenizer of a definition, without the truncation and padding that it may ask for.
-
-    Args:
-        special_in_text: `special` finds special tokens in texts, all else reads their characters.
-    Raises:
-        DataError: the definition cannot be read.
-    """
-    try:
-        tokenizer = Tokenizer.from_str(definition.decode("utf-8"))
-    except Exception as error:  # the library raises Exception itself
-        raise DataError(f"{name}: is not a tokenizer definition: {error}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = special_in_text != "special"
-    return tokenizer
-
-
-def vocabulary_size(tokenizer: Tokenizer) -> int:
-    """One more than the largest token number, added tokens included."""
-    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-
-
-def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
-    """The smallest of uint16 and uint32 that holds every token number, little-endian."""
-    return np.dtype("<u2" if vocabulary_size <= 1 << 16 else "<u4")
 
 
 def _agrees(recipe: EncoderRecipe, library: LibraryEncoder, content: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Special tokens: what they are called, and texts that spell one, as a page about BERT does."""
+"""Texts that spell a special token, as a page about BERT does."""
 
 import json
 import re
@@ -11,18 +11,14 @@ from tokenizers import Tokenizer
 SpecialInText = Literal["text", "special", "refuse"]
 """What is done with them: read them as the characters that they are, as the tokens, or stop."""
 
-
-PADDING = ("[PAD]", "<pad>", "<|padding|>")
-"""Padding tokens by the names that tokenizers give them; the first that there is, is taken."""
-
-
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _NO_TEXT = "\uffff"
 """Around a token's name it makes one that no text spells: U+FFFF is no character."""
 
 
-def as_characters(definition: bytes) -> bytes:
-    """A `tokenizer.json` that gives the same token numbers, but no special one for its name.
+def as_read(definition: bytes, policy: SpecialInText) -> bytes:
+    """A `tokenizer.json` that gives the same token numbers, but no special one for its name, unless
+    special tokens in texts are read as such.
 
     Not to look for special tokens in a text is not enough where they are words of the model's
     vocabulary as any other: of Unigram, or where nothing cuts `[SEP]` into pieces. BPE has them in
@@ -30,7 +26,7 @@ def as_characters(definition: bytes) -> bytes:
     """
     content: dict[str, Any] = json.loads(definition)
     model, vocabulary = content["model"], content["model"].get("vocab", {})
-    if "merges" in model:
+    if policy == "special" or "merges" in model:
         return definition
     special = {one["content"] for one in content.get("added_tokens") or () if one.get("special")}
     if model.get("byte_fallback"):

@@ -32,7 +32,7 @@ from torch import Tensor
 from retort.core.config import Recipe, for_seal
 from retort.core.errors import ConfigError
 from retort.core.seal import Sealed
-from retort.data.tokenizers.choose import load_tokenizer
+from retort.data.tokenizers.library import load_tokenizer
 from retort.evaluate.held_out import HELD_OUT
 from retort.models.checkpoint import stored_weights
 from retort.models.determinism import fix_arithmetic

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from retort.core.errors import DataError
-from retort.data.batches.grouping import padded_lengths
 from retort.data.batches.readers import ClassificationReader, Shards, TextBatch
 from retort.data.store.store import TokenStore
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.collator import Collator
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.evaluate.held_out import HELD_OUT, HeldOutTexts
 from retort.evaluate.metrics import Metrics
 from retort.evaluate.report.classifier import ClassifierResults
@@ -39,7 +39,7 @@ class Classification:
         recipe: TrainingRecipe,
         store: TokenStore,
         weights: PretrainedWeights,
-        tokenise: Tokeniser,
+        tokenise: TextEncoder,
         device: torch.device,
     ) -> None:
         """
@@ -55,8 +55,7 @@ class Classification:
         self._tokenise = tokenise
         self._reader = ClassificationReader(
             self._part,
-            store.facts.special,
-            padded_lengths(max_tokens, recipe.data.pad_to),
+            Collator(store.facts.special, max_tokens, recipe.data.pad_to),
             train.seed,
             Shards(train.batch, train.shards),
             grouping=recipe.data.grouping,

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from retort.data.preparation.recipe import read_tokenizer
-from retort.data.tokenizers.fixed_length import Tokeniser
+from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.config import TaskName
 from retort.models.weights import TOKENIZER, find_weights
 from retort.train.recipe import TrainingRecipe
@@ -42,7 +42,7 @@ def _classification(
     data = recipe.data
     assert recipe.model.weights is not None
     weights = find_weights(recipe.model.weights)
-    tokenise = Tokeniser.from_file(weights.directory / TOKENIZER, data.max_tokens)
+    tokenise = TextEncoder.from_file(weights.directory / TOKENIZER, data.max_tokens)
     once(lambda: make_tokens(data, tokenise.definition, target))
     store = open_tokens(data, target, tokenizer=tokenise.definition, labelled=True)
     tokenise = tokenise.reading(store.facts.special_in_text)
