@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-_CHANGED = "python/retort/train/run/loop.py"
+_CHANGED = "python/retort/train/run/training.py"
 _ALSO_CHANGED = (
     "//python/retort/train/observe:console.py",
     "//python/retort/data/sources:csv_files.py",

@@ -19,9 +19,9 @@ from retort.train.checkpoints.policy import CheckpointPolicy
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.checkpoints.resume import TensorReader, checkpoint_path, newest_checkpoint
 from retort.train.checkpoints.tensor_file import TensorSpec
-from retort.train.checkpoints.writer import CheckpointWriter
+from retort.train.checkpoints.writer import CheckpointWriter, State, with_moments
 from retort.train.engines.contract.engine import ContractEngine
-from retort.train.processes.stop import stop_request
+from retort.train.processes.stop import StopRequest, stop_request
 from retort.train.recipe import CheckpointsConfig, EvaluateConfig
 from tests.processes.contract import ALONE, USUAL, open_engine
 
@@ -31,8 +31,10 @@ FILES = {"config.json": b"{}"}
 class Run:
     """A run that keeps its state as it is told, and what it had done when each was begun."""
 
-    def __init__(self, path: Path, policy: CheckpointPolicy, engine: ContractEngine) -> None:
-        self.path, self.policy, self.engine = path, policy, engine
+    def __init__(
+        self, path: Path, policy: CheckpointPolicy, engine: ContractEngine, stop: StopRequest
+    ) -> None:
+        self.path, self.policy, self.engine, self.stop = path, policy, engine, stop
         self.progress = ProgressRecord()
         self.begun: list[int] = []
 
@@ -43,7 +45,7 @@ class Run:
         if loss is not None:
             evaluation = Evaluation(self.progress.step, {"loss": loss})
             self.progress = self.progress.with_evaluation(evaluation)
-        self.policy.after(self.progress, done=done)
+        self.policy.after(self.progress, self.stop, done=done)
 
     @property
     def kept(self) -> list[int]:
@@ -58,24 +60,19 @@ def running(path: Path, **checkpoints: Any) -> Iterator[Run]:
     engine, model = open_engine(USUAL.settings)
     weights = {name: TensorSpec.of(one) for name, one in stored_weights(model).items()}
     trained = [name for name, one in model.named_parameters() if one.requires_grad]
-    moments = {
-        f"{one}.{name}": weights[name] for one in ("exp_avg", "exp_avg_sq") for name in trained
-    }
+    tensors = with_moments(weights, trained)
+    state = State({"tokens": "sha256:0"}, {}, FILES, tensors, engine.slices)
     run: Run
-    with CheckpointWriter(ALONE, {"tokens": "sha256:0"}, {}) as writer, stop_request() as stop:
+    with CheckpointWriter(ALONE, state) as writer, stop_request() as stop:
         policy = CheckpointPolicy(
             path,
             CheckpointsConfig.model_validate(checkpoints),
             EvaluateConfig.model_validate({"every": 1}),
-            world=ALONE,
-            writer=writer,
-            engine=engine,
-            files=FILES,
-            tensors={"model": weights, "optimizer": moments},
-            stop=stop,
+            ALONE,
+            writer,
             before=lambda: run.begun.append(run.progress.step),
         )
-        run = Run(path, policy, engine)
+        run = Run(path, policy, engine, stop)
         yield run
 
 

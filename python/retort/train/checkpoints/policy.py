@@ -1,15 +1,14 @@
 """When the state of a run is kept, agreed on by all ranks after each step."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.checkpoints.resume import PROGRESS, checkpoint_path, remove_superseded
-from retort.train.checkpoints.writer import CheckpointWriter, Tensors, check_finite
-from retort.train.engines.engine import Engine
+from retort.train.checkpoints.writer import CheckpointWriter
 from retort.train.processes.stop import StopRequest
 from retort.train.processes.world import World
 from retort.train.recipe import CheckpointsConfig, EvaluateConfig
@@ -23,28 +22,21 @@ class CheckpointPolicy:
         run: Path,
         config: CheckpointsConfig,
         evaluate: EvaluateConfig,
-        *,
         world: World,
         writer: CheckpointWriter,
-        engine: Engine,
-        files: Mapping[str, bytes],
-        tensors: Tensors,
-        stop: StopRequest,
+        *,
         before: Callable[[], None],
     ) -> None:
         """
         Args:
             run: the run's directory.
-            files, tensors: of a checkpoint; see `CheckpointWriter.begin`.
             before: called before a checkpoint is begun, so that what goes with it is on the disk.
         """
         self._run, self._config, self._evaluate = run, config, evaluate
-        self._world, self._writer, self._engine = world, writer, engine
-        self._files, self._tensors = files, tensors
-        self._stop, self._before = stop, before
+        self._world, self._writer, self._before = world, writer, before
         self._last = time.monotonic()
 
-    def after(self, progress: ProgressRecord, *, done: bool) -> None:
+    def after(self, progress: ProgressRecord, stop: StopRequest, *, done: bool) -> None:
         """After a step: keep its state if that is due, and leave if anybody wants to stop.
 
         Args:
@@ -57,19 +49,19 @@ class CheckpointPolicy:
         late = self._config.minutes is not None and (
             time.monotonic() - self._last > 60 * self._config.minutes
         )
-        signs = torch.tensor([self._stop.requested, late, self._writer.written])
+        signs = torch.tensor([stop.requested, late, self._writer.written])
         stops, lates, written = self._world.gather(signs, f"after step {progress.step}").T
         if bool(written.all()):
             self._writer.seal()
-        stop = bool(stops.any())
+        asked = bool(stops.any())
         # Rank 0's clock decides for all.
-        if stop or (not done and (bool(lates[0]) or self._due(progress))):
+        if asked or (not done and (bool(lates[0]) or self._due(progress))):
             self._save(progress)
         elif done:
-            check_finite(self._engine.slices(), self._tensors, self._world)
-        if stop:
+            self._writer.check()
+        if asked:
             self._writer.finish()
-            self._stop.leave()
+            stop.leave()
 
     def _due(self, progress: ProgressRecord) -> bool:
         if self._config.every is not None and progress.step % self._config.every == 0:
@@ -83,9 +75,8 @@ class CheckpointPolicy:
         steps = () if best is None else (best.step,)
         self._writer.begin(
             checkpoint_path(self._run, progress.step),
-            {**self._files, PROGRESS: progress.to_bytes()},
-            self._tensors,
-            self._engine.slices(),
+            ("model", "optimizer"),
+            {PROGRESS: progress.to_bytes()},
             lambda: remove_superseded(self._run, self._config.keep_last, steps, progress.step),
         )
         self._last = time.monotonic()

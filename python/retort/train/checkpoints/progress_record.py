@@ -62,6 +62,11 @@ class ProgressRecord:
             self.evaluations, key=lambda one: sign * one.figures[config.metric], default=None
         )
 
+    def selected(self, config: EvaluateConfig) -> int:
+        """The step whose weights are the result of a run that ends here."""
+        best = self.best(config)
+        return self.step if config.select == "last" or best is None else best.step
+
     def should_stop(self, config: EvaluateConfig) -> bool:
         """Whether the last `patience` evaluations were all no better than the best before."""
         best = self.best(config)

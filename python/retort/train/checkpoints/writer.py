@@ -8,8 +8,9 @@ see one file system.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -29,6 +30,24 @@ from retort.train.processes.world import World
 Tensors = Mapping[File, Mapping[str, TensorSpec]]
 
 
+@dataclass(frozen=True)
+class State:
+    """What the checkpoints of a run hold.
+
+    Attributes:
+        inputs, config: of every checkpoint's seal.
+        files: name -> content of the small files (rank 0's count).
+        tensors: of each tensor file; `<file>.safetensors` is its name.
+        slices: gives what this rank holds of them, as it is now.
+    """
+
+    inputs: Mapping[str, str]
+    config: Mapping[str, JSON]
+    files: Mapping[str, bytes]
+    tensors: Tensors
+    slices: Callable[[], Iterator[TensorSlice]]
+
+
 class NotFinite(VerificationError):
     """A state that must not be kept; says which of its tensors holds a NaN or an infinity."""
 
@@ -36,13 +55,8 @@ class NotFinite(VerificationError):
 class CheckpointWriter:
     """Writes one checkpoint at a time. Every method is called by all ranks at the same step."""
 
-    def __init__(self, world: World, inputs: Mapping[str, str], config: Mapping[str, JSON]) -> None:
-        """
-        Args:
-            inputs, config: of every checkpoint's seal.
-        """
-        self._world = world
-        self._inputs, self._config = inputs, config
+    def __init__(self, world: World, state: State) -> None:
+        self._world, self._state = world, state
         self._copies: dict[tuple[File, str, int], Tensor] = {}
         self._writing: _Task | None = None
         self._sealing: _Task | None = None
@@ -53,33 +67,33 @@ class CheckpointWriter:
     def begin(
         self,
         target: Path,
-        files: Mapping[str, bytes],
-        tensors: Tensors,
-        slices: Iterable[TensorSlice],
+        tensors: Sequence[File],
+        more: Mapping[str, bytes] | None = None,
         on_sealed: Callable[[], None] | None = None,
     ) -> None:
         """Copy the state and begin to write it; first wait for the checkpoint before this one.
 
         Args:
-            files: name -> content of the small files (rank 0's count).
-            tensors: of each tensor file; `<file>.safetensors` is its name.
-            slices: what this rank holds of them; others are left out.
+            tensors: which of its tensor files.
+            more: small files beside those of every checkpoint.
             on_sealed: called in a thread of rank 0.
         Raises:
             NotFinite: nothing is written, on no rank.
             StorageError: the disk is full or permission is missing; what was sealed stays.
         """
         self.finish()
-        layouts: dict[File, TensorFile] = {file: TensorFile(tensors[file]) for file in tensors}
-        held = [part for part in slices if part.file in layouts]
-        check_finite(held, tensors, self._world)
+        state = self._state
+        layouts: dict[File, TensorFile] = {
+            file: TensorFile(state.tensors[file]) for file in tensors
+        }
+        held = self._finite(tensors)
         folder = None
         if self._world.is_main:
             folder = self._stack.enter_context(
-                sealing(target, kind=KIND, inputs=self._inputs, config=self._config)
+                sealing(target, kind=KIND, inputs=state.inputs, config=state.config)
             )
             with storage_errors(target):
-                for name, content in files.items():
+                for name, content in {**state.files, **(more or {})}.items():
                     (folder / name).write_bytes(content)
                 for file, layout in layouts.items():
                     layout.create(folder / _name(file))
@@ -91,6 +105,14 @@ class CheckpointWriter:
         self._target = target
         self._on_sealed = on_sealed or _nothing
         self._writing = _Task(lambda: _write(target, folder, layouts, copies))
+
+    def check(self) -> None:
+        """Refuse a state that is not finite, on all ranks alike.
+
+        Raises:
+            NotFinite: of the first tensor by file and name.
+        """
+        self._finite(tuple(self._state.tensors))
 
     @property
     def written(self) -> bool:
@@ -153,6 +175,22 @@ class CheckpointWriter:
                 task.join()
         self._stack.__exit__(kind, error, trace)
 
+    def _finite(self, files: Sequence[File]) -> list[TensorSlice]:
+        """What this rank holds of some files, as it is finite on all ranks."""
+        names = [
+            f"{name} of {_name(file)}"
+            for file in sorted(files)
+            for name in sorted(self._state.tensors[file])
+        ]
+        held = [part for part in self._state.slices() if part.file in files]
+        ordered = sorted(held, key=lambda one: (one.file, one.name))
+        found = not_finite((f"{one.name} of {_name(one.file)}", one.values) for one in ordered)
+        place = torch.tensor([len(names) if found is None else names.index(found)])
+        first = int(self._world.gather(place, "while the state was looked over").min())
+        if first < len(names):
+            raise NotFinite(f"{names[first]} is not finite")
+        return held
+
     def _copy(self, part: TensorSlice) -> tuple[TensorSlice, Tensor]:
         """The values of a part as they are now, in memory that is used again and again."""
         key = (part.file, part.name, part.offset)
@@ -165,24 +203,18 @@ class CheckpointWriter:
         return part, self._copies[key]
 
 
-def check_finite(slices: Iterable[TensorSlice], tensors: Tensors, world: World) -> None:
-    """Refuse a state that is not finite, on all ranks alike.
+def with_moments(weights: Mapping[str, TensorSpec], trained: Iterable[str]) -> Tensors:
+    """The tensor files of a whole state.
 
     Args:
-        slices: what this rank holds.
-        tensors: of the state; their names are those that are said.
-    Raises:
-        NotFinite: of the first tensor by file and name.
+        weights: of the model, by name.
+        trained: names of those that AdamW keeps moments of.
     """
-    names = [
-        f"{name} of {_name(file)}" for file in sorted(tensors) for name in sorted(tensors[file])
-    ]
-    ordered = sorted(slices, key=lambda one: (one.file, one.name))
-    found = not_finite((f"{one.name} of {_name(one.file)}", one.values) for one in ordered)
-    place = len(names) if found is None else names.index(found)
-    first = int(world.gather(torch.tensor([place]), "while the state was looked over").min())
-    if first < len(names):
-        raise NotFinite(f"{names[first]} is not finite")
+    names = tuple(trained)
+    moments = {
+        f"{moment}.{name}": weights[name] for moment in ("exp_avg", "exp_avg_sq") for name in names
+    }
+    return {"model": weights, "optimizer": moments}
 
 
 class _Task(Thread):

@@ -1,23 +1,12 @@
 """The engine that a recipe asks for."""
 
-from typing import TypedDict
-
 from retort.models.parameters import parameter_groups
 from retort.train.engines.contract.engine import ContractEngine, ContractSettings
-from retort.train.engines.engine import Engine, Loss, MicroBatch
+from retort.train.engines.engine import Engine
 from retort.train.processes.world import World
 from retort.train.recipe import DeepSpeedConfig, TrainingRecipe
 from retort.train.tasks.task import Task
 from retort.train.timing.phases import PhaseClock
-
-
-class _Parts(TypedDict):
-    """What every engine is made of besides the model and its settings."""
-
-    world: World
-    micro_batch: MicroBatch
-    loss: Loss
-    clock: PhaseClock
 
 
 def open_engine(
@@ -31,12 +20,6 @@ def open_engine(
     """
     groups = parameter_groups(task.model, recipe.model, recipe.optimizer.weight_decay)
     trained = tuple(name for group in groups for name in group.names)
-    parts: _Parts = {
-        "world": world,
-        "micro_batch": task.micro_batch,
-        "loss": task.loss,
-        "clock": clock,
-    }
     autocast = recipe.train.precision == "bfloat16"
     if recipe.backend == "deepspeed":
         # Takes long to import, and few runs need it.
@@ -52,7 +35,16 @@ def open_engine(
             eps=recipe.optimizer.eps,
             max_grad_norm=recipe.optimizer.max_grad_norm,
         )
-        return DeepSpeedEngine(task.model, groups, zero, **parts), trained
+        deepspeed = DeepSpeedEngine(
+            task.model,
+            groups,
+            zero,
+            world,
+            micro_batch=task.micro_batch,
+            loss=task.loss,
+            clock=clock,
+        )
+        return deepspeed, trained
     settings = ContractSettings(
         seed=recipe.train.seed,
         shards=recipe.train.shards,
@@ -61,4 +53,13 @@ def open_engine(
         eps=recipe.optimizer.eps,
         max_grad_norm=recipe.optimizer.max_grad_norm,
     )
-    return ContractEngine(task.model, groups, settings, **parts), trained
+    contract = ContractEngine(
+        task.model,
+        groups,
+        settings,
+        world=world,
+        micro_batch=task.micro_batch,
+        loss=task.loss,
+        clock=clock,
+    )
+    return contract, trained
