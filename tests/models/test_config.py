@@ -39,8 +39,8 @@ def test_a_model_is_one_of_the_two(values: dict[str, object]) -> None:
     ("key", "value"),
     [("head", {"pooling": "max"}), ("freeze", {"layers": 1}), ("layer_decay", 0.5)],
 )
-def test_what_is_for_classifiers_is_refused_with_a_language_model(key: str, value: object) -> None:
-    with pytest.raises(ValidationError, match=rf"model\.{key} is for classifiers"):
+def test_what_is_of_no_use_to_a_language_model_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=rf"model\.{key} is of no use to a language model"):
         ModelConfig.model_validate({"language_model": LANGUAGE_MODEL, key: value})
 
 

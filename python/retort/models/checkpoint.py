@@ -1,7 +1,7 @@
 """Checkpoints: a model, its tokenizer and what it was trained for, in one sealed directory.
 
     config.json          architecture of the pretrained encoder, or of the language model
-    model.json           task, threads, and what the task needs: head and labels, or the context
+    model.json           task, threads, and what the task needs, such as head and labels
     model.safetensors    weights, float32, by name; a shared one once
     tokenizer.json
 
@@ -27,7 +27,7 @@ from retort.core.errors import SealError, shown
 from retort.core.seal import Sealed, verify
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.classifier import TextClassifier, build_backbone
-from retort.models.config import HeadConfig
+from retort.models.config import TASKS, HeadConfig, TaskName
 from retort.models.language_model import LanguageModel, language_model_of
 
 KIND = "checkpoint"
@@ -35,9 +35,8 @@ WEIGHTS = "model.safetensors"
 _ARCHITECTURE = "config.json"
 _TOKENIZER = "tokenizer.json"
 _MODEL = "model.json"
-_CLASSIFIER = "classifier"
-_LANGUAGE_MODEL = "language model"
-_TASKS = (_CLASSIFIER, _LANGUAGE_MODEL)
+_TASKS: Mapping[str, TaskName] = {task.replace("_", " "): task for task in TASKS}
+"""As `model.json` spells them."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +86,7 @@ def classifier_files(
     model: TextClassifier, *, tokenise: TextEncoder, labels: Sequence[str], threads: int
 ) -> dict[str, bytes]:
     """All files of a classifier's checkpoint but the weights, which do not change in training."""
-    facts: dict[str, JSON] = {
-        "task": _CLASSIFIER,
-        "head": model.head.config.model_dump(),
-        "labels": list(labels),
-        "max_tokens": tokenise.max_tokens,
-        "special_in_text": tokenise.special_in_text,
-        "threads": threads,
-    }
-    return _description(model.backbone, tokenise.definition, facts)
+    return text_model_files("classifier", model, tokenise, threads, {"labels": list(labels)})
 
 
 def language_model_files(
@@ -107,8 +98,29 @@ def language_model_files(
         tokenizer: content of the `tokenizer.json` of its token store.
     """
     context = int(model.decoder.config.max_position_embeddings)
-    facts: dict[str, JSON] = {"task": _LANGUAGE_MODEL, "context": context, "threads": threads}
-    return _description(model.decoder, tokenizer, facts)
+    facts: dict[str, JSON] = {"context": context, "threads": threads}
+    return _description("language_model", model.decoder, tokenizer, facts)
+
+
+def text_model_files(
+    task: TaskName,
+    model: TextClassifier,
+    tokenise: TextEncoder,
+    threads: int,
+    more: Mapping[str, JSON],
+) -> dict[str, bytes]:
+    """The same for an encoder with a head, as `fill_text_model` reads them.
+
+    Args:
+        more: what the task has to say besides, for `model.json`.
+    """
+    facts: dict[str, JSON] = {
+        "head": model.head.config.model_dump(),
+        "max_tokens": tokenise.max_tokens,
+        "special_in_text": tokenise.special_in_text,
+        "threads": threads,
+    }
+    return _description(task, model.backbone, tokenise.definition, {**facts, **more})
 
 
 def stored_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -148,18 +160,11 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
         SealError: it is not sealed, truncated, altered, has another seal, is not a classifier's
             checkpoint, or what its model says is not finite; the file is named.
     """
-    with _opened(path, _CLASSIFIER, seal) as (sealed, facts, architecture):
+    with opened(path, "classifier", seal) as (sealed, facts, architecture):
         labels = tuple(str(label) for label in facts["labels"])
         head = HeadConfig.model_validate(facts["head"])
         model = TextClassifier(build_backbone(architecture), head, len(labels))
-        _fill(model, sealed)
-        tokenise = TextEncoder(
-            sealed.read(_TOKENIZER),
-            int(facts["max_tokens"]),
-            str(path / _TOKENIZER),
-            facts.get("special_in_text", "special"),  # as all did that do not say
-        )
-        _check_answers(path, model.eval(), tokenise)
+        tokenise = fill_text_model(model, sealed, facts)
         return Checkpoint(sealed, model, tokenise, labels, int(facts["threads"]))
 
 
@@ -173,7 +178,7 @@ def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoi
         SealError: it is not sealed, truncated, altered, has another seal, or is not a language
             model's checkpoint; the file is named.
     """
-    with _opened(path, _LANGUAGE_MODEL, seal) as (sealed, facts, architecture):
+    with opened(path, "language_model", seal) as (sealed, facts, architecture):
         model = language_model_of(architecture)
         _fill(model, sealed)
         tokenizer, context = sealed.read(_TOKENIZER), int(facts["context"])
@@ -181,35 +186,36 @@ def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoi
 
 
 def _description(
-    pretrained: PreTrainedModel, tokenizer: bytes, facts: Mapping[str, JSON]
+    task: TaskName, pretrained: PreTrainedModel, tokenizer: bytes, facts: Mapping[str, JSON]
 ) -> dict[str, bytes]:
     architecture = pretrained.config.to_dict()
     architecture.pop("_name_or_path", None)  # the directory that it was loaded from
     return {
         _ARCHITECTURE: canonical_json(architecture),
-        _MODEL: canonical_json(facts),
+        _MODEL: canonical_json({"task": task.replace("_", " "), **facts}),
         _TOKENIZER: tokenizer,
     }
 
 
 @contextmanager
-def _opened(
-    path: Path, task: str, seal: str | None
+def opened(
+    path: Path, task: TaskName, seal: str | None
 ) -> Iterator[tuple[Sealed, Mapping[str, Any], PretrainedConfig]]:
-    """A verified checkpoint, its `model.json` and its architecture.
+    """A verified checkpoint of a task, its `model.json` and its architecture.
 
     What its files then turn out not to fit is the checkpoint's fault, and raised as `SealError`.
     """
     sealed = verify(path, kind=KIND, seal=seal)
     try:
         facts = json.loads(sealed.read(_MODEL))
-        found = facts["task"]
-        if found in _TASKS and found != task:
-            raise SealError(
-                f"{shown(path)}: is the checkpoint of a {found}, and a {task} is needed"
-            )
+        found = _TASKS.get(facts["task"])
+        if found is None:
+            raise ValueError(f"{_MODEL} has task {facts['task']!r}")
         if found != task:
-            raise ValueError(f"{_MODEL} has task {found!r}")
+            raise SealError(
+                f"{shown(path)}: is the checkpoint of {TASKS[found].model}, and "
+                f"{TASKS[task].model} is needed"
+            )
         yield sealed, facts, AutoConfig.for_model(**json.loads(sealed.read(_ARCHITECTURE)))
     except SealError:
         raise  # of another task, not finite, or a file that was altered after the verification
@@ -220,13 +226,29 @@ def _opened(
         ) from error
 
 
-def _check_answers(path: Path, model: TextClassifier, tokenise: TextEncoder) -> None:
-    """Refuse a model whose weights are finite, and too large for any answer to be."""
+def fill_text_model(model: TextClassifier, sealed: Sealed, facts: Mapping[str, Any]) -> TextEncoder:
+    """Give an encoder with a head the weights of a checkpoint, and have it in evaluation mode.
+
+    Args:
+        sealed, facts: as `opened` gives them.
+    Returns:
+        What turns texts into its input.
+    Raises:
+        SealError: a weight is not finite, or too large for any answer to be.
+    """
+    _fill(model, sealed)
+    tokenise = TextEncoder(
+        sealed.read(_TOKENIZER),
+        int(facts["max_tokens"]),
+        str(sealed.path / _TOKENIZER),
+        facts.get("special_in_text", "special"),  # as all did that do not say
+    )
     ids, mask = map(torch.from_numpy, tokenise.encode(["a"]))
     with torch.inference_mode():
-        finite = bool(model(ids, mask).isfinite().all())
+        finite = bool(model.eval()(ids, mask).isfinite().all())
     if not finite:
-        raise SealError(f"{shown(path)}: what its model says of a text is not finite")
+        raise SealError(f"{shown(sealed.path)}: what its model says of a text is not finite")
+    return tokenise
 
 
 def _fill(model: nn.Module, sealed: Sealed) -> None:

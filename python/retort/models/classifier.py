@@ -34,8 +34,13 @@ class TextClassifier(nn.Module):
         # The head is small and its sums are long: autocast leaves it as precise as its weights.
         with torch.autocast(hidden.device.type, enabled=False):
             precise = hidden.to(self.head.classify.weight.dtype)
-            logits: Tensor = self.head(precise, mask.bool())
-        return logits.float()
+            answers = self.answer(precise, mask.bool())
+        return answers.float()
+
+    def answer(self, hidden: Tensor, real: Tensor) -> Tensor:
+        """What is said of texts, one row each; for the arguments see `ClassificationHead.forward`."""
+        logits: Tensor = self.head(hidden, real)
+        return logits
 
 
 class ClassificationHead(nn.Module):

@@ -175,7 +175,9 @@ class ModelConfig(Frozen):
                 "model.language_model (from scratch), and not both"
             )
         for key in unwanted(self, self.rules.foreign.get("model", ())):
-            raise ValueError(f"model.{key} is for classifiers; remove it, or model.{self.task}")
+            raise ValueError(
+                f"model.{key} is of no use to {self.rules.model}; remove it, or model.{self.task}"
+            )
         return self
 
 

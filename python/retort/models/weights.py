@@ -1,9 +1,10 @@
-"""Pretrained weights, offline first, and the classifier that starts from them."""
+"""Pretrained weights, offline first, and the models that start from them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import transformers
@@ -25,6 +26,8 @@ TOKENIZER = "tokenizer.json"
 _FILES = ("config.json", "model.safetensors", TOKENIZER)
 _HEAD = HeadConfig()
 _DEVIATION = 0.02
+
+HeadedT = TypeVar("HeadedT", bound=TextClassifier)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,22 @@ def build_classifier(
     seed: int,
     head: HeadConfig = _HEAD,
 ) -> TextClassifier:
-    """The pretrained encoder with a new classification head, drawn from `seed`. No network.
+    """The pretrained encoder with a new classification head; see `with_new_head`."""
+    return with_new_head(
+        weights, tokenise, seed, lambda backbone: TextClassifier(backbone, head, len(labels))
+    )
 
+
+def with_new_head(
+    weights: PretrainedWeights,
+    tokenise: TextEncoder,
+    seed: int,
+    build: Callable[[PreTrainedModel], HeadedT],
+) -> HeadedT:
+    """The pretrained encoder in a model whose head is drawn from `seed`. No network.
+
+    Args:
+        build: gives the model of an encoder.
     Raises:
         DataError: the weights cannot be read, or are not those of the architecture.
         ConfigError: documents are longer than the model allows.
@@ -80,7 +97,7 @@ def build_classifier(
     try:
         config = AutoConfig.from_pretrained(weights.directory, local_files_only=True)
         if config.is_encoder_decoder:
-            raise ValueError("a classifier needs an encoder, and this has a decoder too")
+            raise ValueError("an encoder is needed, and this has a decoder too")
         backbone, report = AutoModel.from_pretrained(
             weights.directory,
             config=config,
@@ -99,7 +116,7 @@ def build_classifier(
     if wrong is not None:
         raise DataError(f"{weights.directory}: the weight {wrong} is not finite")
     _check_fits(backbone, tokenise)
-    model = TextClassifier(backbone, head, len(labels))
+    model = build(backbone)
     model.head.draw(seed, float(getattr(config, "initializer_range", _DEVIATION)))
     return model
 

@@ -190,7 +190,7 @@ class TrainingRecipe(Frozen):
                 "token store, and only with them: other models bring theirs"
             )
         for key in unwanted(self.train, rules.foreign.get("train", ())):
-            raise ValueError(f"train.{key} is for classifiers; remove it")
+            raise ValueError(f"train.{key} is of no use to {rules.model}; remove it")
         asked = {self.evaluate.metric} | ({"accuracy"} if self.evaluate.min_accuracy else set())
         if not asked <= set(rules.metrics):
             raise ValueError(

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 
 from retort.data.preparation.recipe import read_tokenizer
+from retort.data.store.store import TokenStore
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.config import TaskName
-from retort.models.weights import TOKENIZER, find_weights
+from retort.models.weights import TOKENIZER, PretrainedWeights, find_weights
 from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.classification import Classification
 from retort.train.tasks.language_modelling import LanguageModelling
@@ -18,6 +19,10 @@ from retort.train.tasks.tokens import make_tokens, open_tokens
 TOKENS = "tokens"
 Once = Callable[[Callable[[], None]], None]
 """Has one rank call a function while the others wait."""
+Opener = Callable[[TrainingRecipe, Path, torch.device, Once], Task]
+TextTaskOf = Callable[
+    [TrainingRecipe, TokenStore, PretrainedWeights, TextEncoder, torch.device], Task
+]
 
 
 def open_task(
@@ -36,17 +41,20 @@ def open_task(
     return OPENED[recipe.model.task](recipe, run / TOKENS, device, once)
 
 
-def _classification(
-    recipe: TrainingRecipe, target: Path, device: torch.device, once: Once
-) -> Classification:
-    data = recipe.data
-    assert recipe.model.weights is not None
-    weights = find_weights(recipe.model.weights)
-    tokenise = TextEncoder.from_file(weights.directory / TOKENIZER, data.max_tokens)
-    once(lambda: make_tokens(data, tokenise.definition, target))
-    store = open_tokens(data, target, tokenizer=tokenise.definition, labelled=True)
-    tokenise = tokenise.reading(store.facts.special_in_text)
-    return Classification(recipe, store, weights, tokenise, device)
+def _pretrained(task: TextTaskOf) -> Opener:
+    """Opens a task whose model begins from pretrained weights, and so has their tokenizer."""
+
+    def opened(recipe: TrainingRecipe, target: Path, device: torch.device, once: Once) -> Task:
+        data = recipe.data
+        assert recipe.model.weights is not None
+        weights = find_weights(recipe.model.weights)
+        tokenise = TextEncoder.from_file(weights.directory / TOKENIZER, data.max_tokens)
+        once(lambda: make_tokens(data, tokenise.definition, target))
+        store = open_tokens(data, target, tokenizer=tokenise.definition, labelled=True)
+        reading = tokenise.reading(store.facts.special_in_text)
+        return task(recipe, store, weights, reading, device)
+
+    return opened
 
 
 def _language_modelling(
@@ -61,8 +69,8 @@ def _language_modelling(
     return LanguageModelling(recipe, config, store, device)
 
 
-OPENED: Mapping[TaskName, Callable[[TrainingRecipe, Path, torch.device, Once], Task]] = {
-    "classifier": _classification,
+OPENED: Mapping[TaskName, Opener] = {
+    "classifier": _pretrained(Classification),
     "language_model": _language_modelling,
 }
 """How each task of `retort.models.config.TASKS` is opened, given where its tokens go."""

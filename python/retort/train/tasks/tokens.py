@@ -41,7 +41,7 @@ def open_tokens(
     Args:
         target: where `make_tokens` made it.
         tokenizer: of the pretrained weights, if there are any.
-        labelled: a classifier is to learn from it.
+        labelled: its task needs labels.
     Raises:
         DataError: the store has another tokenizer, or no labels where they are needed.
         SealError: the store is not sealed, truncated, altered, or not a token store.
@@ -49,7 +49,7 @@ def open_tokens(
     store = TokenStore.open(config.store or target, tokenizer=tokenizer)
     if labelled and not store.labels:
         raise DataError(
-            f"{config.store or config.source}: its documents have no labels, and a classifier needs "
+            f"{config.store or config.source}: its documents have no labels, and the task needs "
             "them; give data.files.label when it is prepared"
         )
     return store
