@@ -17,6 +17,7 @@ from retort.models.checkpoint import (
     stored_weights,
 )
 from retort.models.classifier import TextClassifier
+from retort.models.embeddings import TextEmbedder, embedder_files
 from retort.models.language_model import LanguageModel
 
 
@@ -45,6 +46,13 @@ def save_language_model(
 ) -> Sealed:
     files = language_model_files(model, tokenizer=tokenizer, threads=threads)
     return _save(target, files, model, inputs, config)
+
+
+def save_embedder(
+    target: Path, *, model: TextEmbedder, tokenise: TextEncoder, threads: int
+) -> Sealed:
+    files = embedder_files(model, tokenise=tokenise, threads=threads)
+    return _save(target, files, model, inputs={}, config={})
 
 
 def _save(

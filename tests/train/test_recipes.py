@@ -117,8 +117,8 @@ _TOKENIZER = "section tokenizer goes with model.language_model and documents tha
         ([*LANGUAGE, "evaluate.metric=accuracy"], "a language model is held to its loss"),
         ([*LANGUAGE, "evaluate.min_accuracy=0.5"], "a language model is held to its loss"),
         ([*LANGUAGE, "model.layer_decay=0.9"], "model.layer_decay is of no use to a"),
-        ([*LANGUAGE, "model.weights.package=x"], "give model.weights (a classifier from"),
-        (["model={}"], "give model.weights (a classifier from pretrained weights) or"),
+        ([*LANGUAGE, "model.weights.package=x"], "give model.weights (pretrained, for"),
+        (["model={}"], "give model.weights (pretrained, for a classifier or"),
     ],
 )
 def test_sections_that_do_not_go_together_are_told(overrides: list[str], message: str) -> None:

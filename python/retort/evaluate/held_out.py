@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from retort.data.batches.readers import BlockReader, ClassificationReader, Shards
@@ -22,21 +23,30 @@ _TOKENS = 2048
 class HeldOutTexts:
     """Held-out documents for a classifier, in their order."""
 
-    def __init__(self, store: TokenStore, max_tokens: int, device: torch.device = _CPU) -> None:
+    def __init__(
+        self,
+        store: TokenStore,
+        max_tokens: int,
+        device: torch.device = _CPU,
+        most: int | None = None,
+    ) -> None:
         """
         Args:
             max_tokens: the most of a text that is kept, special tokens included.
             device: where the model is.
+            most: how many documents at most; of more, as many from all over the part.
         Raises:
             DataError: nothing is held out, or the tokenizer has no padding token.
         """
         part = store.part(HELD_OUT)
         collator = Collator(store.facts.special, max_tokens, pad_to=max_tokens)
         self._reader = ClassificationReader(part, collator, 0, Shards(_DOCUMENTS))
-        self._documents = len(part)
+        count = len(part) if most is None else min(most, len(part))
+        self.documents: NDArray[np.int64] = np.arange(count) * len(part) // max(1, count)
+        """Numbers of the documents in the part."""
         self._store = store
         self._device = device
-        self.batches = -(-self._documents // _DOCUMENTS)
+        self.batches = -(-count // _DOCUMENTS)
         """Number of batches."""
 
     def results(self, model: nn.Module, number: int) -> Tensor:
@@ -46,9 +56,9 @@ class HeldOutTexts:
             model: in evaluation mode.
             number: of the batch, from 0.
         """
-        numbers = _numbers(number, _DOCUMENTS, self._documents)
+        numbers = self.documents[number * _DOCUMENTS : (number + 1) * _DOCUMENTS]
         # As many forward passes in each batch: a model that is shared out needs all ranks in each.
-        passes = min(_DOCUMENTS, self._documents)
+        passes = min(_DOCUMENTS, len(self.documents))
         batch = self._reader.texts(np.pad(numbers, (0, passes - len(numbers)), mode="edge"))
         ids, mask = (torch.from_numpy(one).to(self._device) for one in (batch.ids, batch.mask))
         return logits_of_each(model, ids, mask)[: len(numbers)].cpu()

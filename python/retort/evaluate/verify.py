@@ -2,6 +2,7 @@
 
     python -m retort.evaluate.verify --checkpoint DIR --store DIR --logits FILE
     python -m retort.evaluate.verify --checkpoint DIR --store DIR --losses FILE
+    python -m retort.evaluate.verify --checkpoint DIR --store DIR --embeddings FILE
 
 It verifies every digest of the checkpoint and of the token store that it was made from, loads the
 model, computes from the held-out part what its task measures (the logits of a classifier, the losses
@@ -29,6 +30,7 @@ from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.core.errors import SealError, UserError, VerificationError
 from retort.core.seal import Sealed
 from retort.data.store.store import TokenStore
+from retort.evaluate.embeddings import EMBEDDINGS, HeldOutTopics
 from retort.evaluate.held_out import HeldOutBlocks, HeldOutTexts
 from retort.evaluate.task import (
     LOGITS,
@@ -44,6 +46,7 @@ from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import load_checkpoint, load_language_model
 from retort.models.config import TASKS, TaskName
 from retort.models.determinism import fix_arithmetic
+from retort.models.embeddings import load_embedder
 
 VERIFIED: Mapping[TaskName, VerifiedTask[Any]] = {
     "classifier": VerifiedTask(
@@ -57,6 +60,12 @@ VERIFIED: Mapping[TaskName, VerifiedTask[Any]] = {
         LOSSES,
         load=load_language_model,
         held_out=lambda checkpoint, store: HeldOutBlocks(store, checkpoint.context),
+    ),
+    "embeddings": VerifiedTask(
+        TASKS["embeddings"],
+        EMBEDDINGS,
+        load=load_embedder,
+        held_out=lambda checkpoint, store: HeldOutTopics(store, checkpoint.tokenise.max_tokens),
     ),
 }
 """How each task of `retort.models.config.TASKS` is verified: by a flag of the name of its results."""

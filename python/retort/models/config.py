@@ -31,7 +31,8 @@ class WeightsConfig(Frozen):
 
 
 class HeadConfig(Frozen):
-    """From the last hidden states of a text to the scores of its classes."""
+    """From the last hidden states of a text to the scores of its classes; of embeddings, to the vector
+    that is compared in training. What they are compared by afterwards is the pooled one."""
 
     pooling: Literal["cls", "mean", "max", "attention"] = "mean"
     """How the vectors of a text's tokens become one: the first token's, their mean or maximum, or
@@ -108,7 +109,16 @@ class LanguageModelConfig(Frozen):
         return self
 
 
-TaskName = Literal["classifier", "language_model"]
+class EmbeddingsConfig(Frozen):
+    """Texts as vectors, learned without labels (SimCSE: Gao et al., 2021): a text goes through the
+    encoder twice, with other dropout, and is to be nearer to itself than to the other texts of its
+    logical shard."""
+
+    temperature: float = Field(default=0.05, ge=0.001, le=10.0)
+    """By which cosines are divided before the softmax over the texts of a logical shard."""
+
+
+TaskName = Literal["classifier", "language_model", "embeddings"]
 
 
 @dataclass(frozen=True)
@@ -137,20 +147,32 @@ TASKS: Mapping[TaskName, TaskRules] = {
         False,
         ("loss",),
         {
-            "model": ("head", "freeze", "layer_decay"),
+            "model": ("embeddings", "head", "freeze", "layer_decay"),
             "train": ("label_smoothing", "class_weights"),
         },
+    ),
+    "embeddings": TaskRules(
+        "an embedding model",
+        True,
+        ("accuracy", "loss"),
+        {"train": ("label_smoothing", "class_weights")},
     ),
 }
 """All that there are. But for the classifier, each has a section of its name under `model`."""
 
 
 class ModelConfig(Frozen):
-    """What is trained: a classifier from pretrained weights, or a language model from scratch."""
+    """What is trained: a classifier or embeddings from pretrained weights, or a language model from
+    scratch."""
 
     weights: WeightsConfig | None = None
-    """A pretrained encoder to make a classifier of; its architecture is what its config.json says."""
+    """A pretrained encoder to make a classifier or embeddings of; its architecture is what its
+    config.json says."""
     language_model: LanguageModelConfig | None = None
+    embeddings: EmbeddingsConfig | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """With `{}` or keys, weights are trained to give embeddings; without it, to be a classifier."""
     head: HeadConfig = HeadConfig()
     freeze: FreezeConfig = FreezeConfig()
     layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -171,7 +193,7 @@ class ModelConfig(Frozen):
     def _is_one_task(self) -> "ModelConfig":
         if (self.weights is not None) != self.rules.pretrained:
             raise ValueError(
-                "give model.weights (a classifier from pretrained weights) or "
+                "give model.weights (pretrained, for a classifier or embeddings) or "
                 "model.language_model (from scratch), and not both"
             )
         for key in unwanted(self, self.rules.foreign.get("model", ())):

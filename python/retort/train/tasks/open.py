@@ -12,6 +12,7 @@ from retort.models.config import TaskName
 from retort.models.weights import TOKENIZER, PretrainedWeights, find_weights
 from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.classification import Classification
+from retort.train.tasks.embeddings.task import Embeddings
 from retort.train.tasks.language_modelling import LanguageModelling
 from retort.train.tasks.task import Task
 from retort.train.tasks.tokens import make_tokens, open_tokens
@@ -72,5 +73,6 @@ def _language_modelling(
 OPENED: Mapping[TaskName, Opener] = {
     "classifier": _pretrained(Classification),
     "language_model": _language_modelling,
+    "embeddings": _pretrained(Embeddings),
 }
 """How each task of `retort.models.config.TASKS` is opened, given where its tokens go."""

@@ -1,0 +1,73 @@
+"""Embeddings: texts as vectors that are compared by their angle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import PreTrainedModel
+
+from retort.core.seal import Sealed
+from retort.data.tokenizers.text_encoder import TextEncoder
+from retort.models.checkpoint import fill_text_model, opened, text_model_files
+from retort.models.classifier import TextClassifier, build_backbone
+from retort.models.config import HeadConfig
+
+
+class TextEmbedder(TextClassifier):
+    """An encoder whose answer is a vector of length 1, float32, [texts, hidden].
+
+    In training it is the head's, with a tanh behind it; in evaluation mode the pooled one before the
+    head, as in SimCSE (Gao et al., 2021), section 3 and appendix.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, head: HeadConfig) -> None:
+        super().__init__(backbone, head, int(backbone.config.hidden_size))
+
+    def answer(self, hidden: Tensor, real: Tensor) -> Tensor:
+        """As `TextClassifier.answer`."""
+        if self.training:
+            return normalize(super().answer(hidden, real).tanh(), dim=1)
+        return normalize(self.head.pool(hidden, real), dim=1)
+
+
+@dataclass(frozen=True)
+class EmbedderCheckpoint:
+    """A trained embedding model.
+
+    Attributes:
+        sealed: the verified directory that it came from.
+        model: in evaluation mode, float32, on the CPU.
+        tokenise: turns texts into the model's input.
+        threads: number of CPU threads with which its vectors are the sealed ones, bit for bit.
+    """
+
+    sealed: Sealed
+    model: TextEmbedder
+    tokenise: TextEncoder
+    threads: int
+
+    @property
+    def tokenizer(self) -> bytes:
+        """Content of its `tokenizer.json`."""
+        return self.tokenise.definition
+
+
+def embedder_files(model: TextEmbedder, *, tokenise: TextEncoder, threads: int) -> dict[str, bytes]:
+    """All files of its checkpoint but the weights, which do not change in training."""
+    return text_model_files("embeddings", model, tokenise, threads, {})
+
+
+def load_embedder(path: Path, seal: str | None = None) -> EmbedderCheckpoint:
+    """Verify an embedding model's checkpoint, then build its model from the verified bytes.
+
+    Args:
+        seal: the one that it must have; see `retort.core.seal.verify`.
+    Raises:
+        UserError, SealError: as `retort.models.checkpoint.load_checkpoint`.
+    """
+    with opened(path, "embeddings", seal) as (sealed, facts, architecture):
+        head = HeadConfig.model_validate(facts["head"])
+        model = TextEmbedder(build_backbone(architecture), head)
+        tokenise = fill_text_model(model, sealed, facts)
+        return EmbedderCheckpoint(sealed, model, tokenise, int(facts["threads"]))
