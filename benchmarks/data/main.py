@@ -11,9 +11,7 @@ memory is over `--limit`.
 """
 
 import argparse
-import datetime
 import json
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +25,8 @@ from benchmarks.data.growth import grow
 from benchmarks.data.tokenizers import Kind, write_tokenizer
 from benchmarks.data.tools import MAP, OURS, OURS_EXACT, TIKTOKEN, TOOLS, Task, prepare
 from benchmarks.markdown import Section
+from benchmarks.page import Page
+from benchmarks.page import arguments as page_arguments
 from benchmarks.process import python, run_measured
 from retort.core.cli import Invocation, positive, run
 
@@ -36,13 +36,12 @@ _NEEDED = (OURS, OURS_EXACT, MAP, TIKTOKEN)
 
 
 class Benchmark:
-    """What the parts share: the options, a directory to work in, and one to write to."""
+    """What the parts share: the options, a directory to work in, and the page with its pictures."""
 
-    def __init__(self, options: argparse.Namespace, scratch: Path, out: Path, date: str) -> None:
+    def __init__(self, options: argparse.Namespace, scratch: Path, page: Page) -> None:
         self._options = options
         self._scratch = scratch
-        self._out = out
-        self._date = date
+        self._page = page
         self._tokenizers: dict[Kind, Path] = {}
         for kind in _KINDS:
             self._tokenizers[kind] = scratch / f"{kind}.json"
@@ -74,7 +73,7 @@ class Benchmark:
             encoding = python("benchmarks.data.encoder", corpus.file, tokenizer, "--runs", runs)
             _, rates = run_measured(encoding)
             yield data_result.tools(comparisons[-1], json.loads(rates))
-        picture = self._out / f"data-tools-{self._date}.svg"
+        picture = self._page.picture("data-tools")
         data_pictures.write_tools(comparisons, picture)
         yield Section((), f"![Tools]({picture.name})")
 
@@ -97,7 +96,7 @@ class Benchmark:
         )
         ours = [point for (tool, _), line in points.items() if tool == OURS.name for point in line]
         self.over_limit = any(point.usage.memory > limit * 10**6 for point in ours)
-        picture = self._out / f"data-growth-{self._date}.svg"
+        picture = self._page.picture("data-growth")
         data_pictures.write_growth(points, limit, picture)
         return data_result.growth(points, limit, picture.name)
 
@@ -107,30 +106,21 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.quick:
         options.size, options.runs, options.growth = 1, 1, [1]
-    invocation = Invocation.from_environment()
-    out = (
-        invocation.resolve(options.out)
-        if options.out
-        else invocation.workspace / "benchmarks" / "results"
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    date = str(datetime.datetime.now(datetime.UTC).date())
-    scratch_at = invocation.resolve(options.scratch) if options.scratch else None
+    page = Page("data", options.out)
+    resolve = Invocation.from_environment().resolve
+    scratch_at = resolve(options.scratch) if options.scratch else None
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-", dir=scratch_at) as scratch:
-        benchmark = Benchmark(options, Path(scratch), out, date)
+        benchmark = Benchmark(options, Path(scratch), page)
         sections = list(benchmark.sections())
-    command = shlex.join(["./tools/bazel", "run", "//benchmarks/data", "--", *arguments])
-    result = data_result.document(sections, date, command)
-    (out / f"data-{date}.md").write_text(result, encoding="utf-8")
-    print(result)
+    title = "The data pipeline beside other tools"
+    page.write(title, sections, data_result.LIBRARIES, arguments)
     if benchmark.over_limit:
         print(f"memory is over the limit of {options.limit} MB", file=sys.stderr)
     return int(benchmark.over_limit)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="data", description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="all of them")
+    parser = page_arguments("data", __doc__, _PARTS)
     parser.add_argument("--kinds", nargs="+", choices=_KINDS, default=_KINDS, help="for the tools")
     parser.add_argument(
         "--without",
@@ -158,7 +148,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="a tool not ours that took longer is not asked for a larger corpus",
     )
-    parser.add_argument("--out", metavar="DIR", help="where the result goes")
     parser.add_argument("--scratch", metavar="DIR", help="where corpora go, on a real disk")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, once: does it run?")
     return parser

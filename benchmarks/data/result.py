@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmarks import markdown
 from benchmarks.data.comparison import Comparison
 from benchmarks.data.corpus import HEAPS_BETA, HEAPS_K
 from benchmarks.data.growth import Point, fit
@@ -10,14 +9,8 @@ from benchmarks.data.tokenizers import Kind
 from benchmarks.data.tools import MAP, OURS, OURS_EXACT, TIKTOKEN, Task
 from benchmarks.markdown import Section, Target, table
 
-_LIBRARIES = ("datasets", "gigatoken", "numpy", "tiktoken", "tokenizers", "torch", "transformers")
+LIBRARIES = ("datasets", "gigatoken", "numpy", "tiktoken", "tokenizers", "torch", "transformers")
 _WORKERS = Task.workers
-
-
-def document(sections: Sequence[Section], date: str, command: str) -> str:
-    """The whole result."""
-    title = f"The data pipeline beside other tools, {date}"
-    return markdown.document(title, sections, command, _LIBRARIES)
 
 
 def tools(comparison: Comparison, in_memory: Mapping[str, float]) -> Section:

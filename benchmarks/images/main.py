@@ -10,8 +10,6 @@ nothing else to do.
 """
 
 import argparse
-import datetime
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +25,9 @@ from benchmarks.images.sides import (
     copy_checkout,
     seconds,
 )
-from benchmarks.markdown import Section, document
+from benchmarks.markdown import Section
+from benchmarks.page import Page
+from benchmarks.page import arguments as page_arguments
 from retort.core.cli import Invocation, positive, run
 from tests.oci.dockerfile.buildah import Buildah, PipAccess, bootstrap
 
@@ -38,27 +38,16 @@ Side = Rules | Dockerfile
 def main(arguments: Sequence[str]) -> int:
     """Measure, and write the result; 1 if a target was missed."""
     options = _parser().parse_args(arguments)
-    invocation = Invocation.from_environment()
-    workspace = invocation.workspace
-    out = invocation.resolve(options.out) if options.out else workspace / "benchmarks" / "results"
-    out.mkdir(parents=True, exist_ok=True)
-    date = str(datetime.datetime.now(datetime.UTC).date())
-    picture = out / f"images-{date}.svg"
+    page = Page("images", options.out)
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as name:
         scratch = Path(name)
-        sides = _sides(workspace, scratch, options)
+        sides = _sides(Invocation.from_environment().workspace, scratch, options)
         try:
-            sections = _measure(sides, options, picture)
+            sections = _measure(sides, options, page.picture("images"))
         finally:
             for side in sides.values():
                 side.stop()
-    command = shlex.join(["./tools/bazel", "run", "//benchmarks/images", "--", *arguments])
-    result = document(f"Images by the rules and by buildah, {date}", sections, command, [])
-    (out / f"images-{date}.md").write_text(result, encoding="utf-8")
-    print(result)
-    missed = [one.what for section in sections for one in section.targets if not one.reached]
-    for what in missed:
-        print(f"missed: {what}", file=sys.stderr)
+    missed = page.write("Images by the rules and by buildah", sections, [], arguments)
     return int(bool(missed))
 
 
@@ -128,13 +117,11 @@ def take_turns(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="images", description=__doc__.partition("\n")[0])
+    parser = page_arguments("images", __doc__, _PARTS)
     parser.add_argument("--image", choices=("training", "inference"), default="training")
-    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="all of them")
     parser.add_argument("--rounds", type=positive, default=7, help="of a line that changes")
     parser.add_argument("--cold-rounds", type=positive, default=3, help="of builds of all layers")
     parser.add_argument("--builder-rootfs", metavar="DIR", help="instead of a new Debian")
-    parser.add_argument("--out", metavar="DIR", help="where the result goes")
     return parser
 
 

@@ -9,20 +9,19 @@ Prepares BBC News and the movie reviews, trains MiniLM on them in processes that
 """
 
 import argparse
-import datetime
-import shlex
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.markdown import Section
+from benchmarks.page import Page
+from benchmarks.page import arguments as page_arguments
 from benchmarks.train import pictures as train_pictures
 from benchmarks.train import result as train_result
 from benchmarks.train.comparison import Comparison
 from benchmarks.train.padding import padding_shares
 from benchmarks.train.parts import Amounts, Corpus, Parts
-from retort.core.cli import Invocation, positive, run
+from retort.core.cli import positive, run
 from retort.core.packages import package_directory
 from retort.data.config import CorpusConfig
 from retort.data.preparation.run import prepare_store
@@ -37,27 +36,14 @@ _QUICK = Amounts(steps=2, fine_tune_steps=3, warm_up=1, rounds=1, fine_tune_roun
 def main(arguments: Sequence[str]) -> int:
     """Measure, and write the result; 1 if a target was missed."""
     options = _parser().parse_args(arguments)
-    invocation = Invocation.from_environment()
-    out = (
-        invocation.resolve(options.out)
-        if options.out
-        else invocation.workspace / "benchmarks" / "results"
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    date = str(datetime.datetime.now(datetime.UTC).date())
-    picture = out / f"train-{date}.svg"
+    page = Page("train", options.out)
     weights = find_weights()
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as scratch:
         stores = prepare(_CORPORA, weights, Path(scratch))
         parts = Parts(stores, weights, _amounts(options), options.max_tokens, options.shards)
-        sections = list(_sections(parts, stores, options.parts, picture))
-    command = shlex.join(["./tools/bazel", "run", "//benchmarks/train", "--", *arguments])
-    result = train_result.document(sections, date, command)
-    (out / f"train-{date}.md").write_text(result, encoding="utf-8")
-    print(result)
-    missed = [one.what for section in sections for one in section.targets if not one.reached]
-    for what in missed:
-        print(f"missed: {what}", file=sys.stderr)
+        sections = list(_sections(parts, stores, options.parts, page.picture("train")))
+    title = "Training beside other ways to train"
+    missed = page.write(title, sections, train_result.LIBRARIES, arguments)
     return int(bool(missed) and not options.quick)
 
 
@@ -122,8 +108,7 @@ def _amounts(options: argparse.Namespace) -> Amounts:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="train", description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS, help="all of them")
+    parser = page_arguments("train", __doc__, _PARTS)
     parser.add_argument("--rounds", type=positive, default=3, help="runs of each side, short ones")
     parser.add_argument("--fine-tune-rounds", type=positive, default=1, help="of each fine-tune")
     parser.add_argument("--steps", type=positive, default=13, help="of each short run")
@@ -131,7 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--warm-up", type=positive, default=3, help="steps that do not count")
     parser.add_argument("--max-tokens", type=positive, default=64, help="of a text")
     parser.add_argument("--shards", type=positive, default=4, help="logical shards of a step")
-    parser.add_argument("--out", metavar="DIR", help="where the result goes")
     parser.add_argument("--quick", action="store_true", help="few steps, once: does it run?")
     return parser
 

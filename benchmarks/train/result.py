@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from benchmarks import markdown
 from benchmarks.markdown import Section, Target, table
 from benchmarks.train.comparison import Comparison
 from benchmarks.train.padding import MAX_TOKENS
@@ -20,14 +19,8 @@ from benchmarks.train.parts import (
     WORLD_SIZE,
 )
 
-_LIBRARIES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
+LIBRARIES = ("accelerate", "numpy", "tokenizers", "torch", "transformers")
 _Z_95 = 1.959963984540054
-
-
-def document(sections: Sequence[Section], date: str, command: str) -> str:
-    """The whole result."""
-    title = f"Training beside other ways to train, {date}"
-    return markdown.document(title, sections, command, _LIBRARIES)
 
 
 def ddp(comparison: Comparison) -> Section:

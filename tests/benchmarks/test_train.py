@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.page import Page
 from benchmarks.train import pictures as train_pictures
 from benchmarks.train import result as train_result
 from benchmarks.train.comparison import Comparison, Side, compare, module_side
@@ -188,8 +189,12 @@ def test_the_parts_of_a_gain_are_told_apart() -> None:
 
 def test_the_result_is_text_and_a_picture(tmp_path: Path) -> None:
     found = comparison(**{CONTRACT: [1.0, 2.0], DDP: [1.5, 2.5]})
-    text = train_result.document([train_result.ddp(found)], "2026-01-01", "train")
+    page = Page("train", str(tmp_path))
+    missed = page.write("Training", [train_result.ddp(found)], train_result.LIBRARIES, [])
+    assert missed == []
+    (file,) = tmp_path.glob("train-*.md")
+    text = file.read_text(encoding="utf-8")
     assert f"| {CONTRACT} | 3.00 (2.00 to 4.00) | 1.38 |" in text
-    picture = tmp_path / "train.svg"
+    picture = page.picture("train")
     train_pictures.write_speeds({"one": found, "two": found}, picture)
     assert ET.parse(picture).getroot().tag.endswith("svg")
