@@ -7,7 +7,6 @@ sibling without a lock is what a killed process left behind, and the next writer
 
 import ctypes
 import errno
-import fcntl
 import os
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retort.core.errors import StorageError
+from retort.core.locks import take_lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -48,7 +48,7 @@ def replacing(target: Path, check_replaceable: Callable[[Path], None]) -> Iterat
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(target)
             _check(target, check_replaceable)
-            temporary, lock = _create_locked(_sibling(target, "sealing"))
+            temporary, lock = _create_locked(target)
             yield temporary
             _sync_directories(temporary)
             _rename_over(temporary, target, check_replaceable)
@@ -173,36 +173,24 @@ def _set_aside_and_rename(temporary: Path, target: Path) -> None:
                 os.close(lock)
 
 
-def _create_locked(path: Path) -> tuple[Path, int | None]:
-    """Make a directory and lock it. A cleaner that came between the two has removed it again."""
+def _create_locked(target: Path) -> tuple[Path, int | None]:
+    """Make a directory beside the target and lock it."""
     while True:
+        path = _sibling(target, "sealing")
         path.mkdir()
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return path, take_lock(path)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # a cleaner came between the two and removes it
         except OSError:  # no locks on this file system, so nobody cleans up here either
-            os.close(descriptor)
             return path, None
-        if path.is_dir():
-            return path, descriptor
-        os.close(descriptor)
 
 
 def _try_lock(path: Path) -> int | None:
     """A descriptor that holds the lock on a directory; None if it is gone or held by another."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    with suppress(OSError):
+        return take_lock(path)
+    return None
 
 
 def _remove_leftovers(target: Path) -> None:

@@ -5,7 +5,6 @@ there before. Tokens wait in a hidden directory beside the target until the stor
 writer that was killed, or whose source was at fault, does not tokenise them again.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ import numpy as np
 from retort.core.atomic import storage_errors
 from retort.core.digest import JSON, canonical_json, sha256_bytes
 from retort.core.errors import SealError, StorageError
+from retort.core.locks import take_lock
 from retort.core.memory import give_back_memory
 from retort.core.seal import Sealed, read_manifest, sealed_here, sealing
 from retort.data.config import CorpusConfig, seal_settings
@@ -219,16 +219,11 @@ def _lock(work: Path, target: Path) -> int:
     """Make a directory and lock it: a descriptor that holds the lock."""
     while True:
         work.mkdir(parents=True, exist_ok=True)
-        lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), work.stat()):
-                return lock
+            return take_lock(work)
         except BlockingIOError as error:
-            os.close(lock)
             raise StorageError(
                 f"{target}: is being written by another process; wait for it to end"
             ) from error
         except FileNotFoundError:
-            pass
-        os.close(lock)  # the writer before us has just removed what we had opened
+            continue  # the writer before us has just removed what we had opened

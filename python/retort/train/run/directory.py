@@ -1,6 +1,5 @@
 """The directory of a run: begun, gone on with, finished, or somebody else's."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from retort.core.atomic import storage_errors
 from retort.core.config import differences, for_seal, load_recipe, to_yaml
 from retort.core.errors import ConfigError, StorageError
+from retort.core.locks import take_lock
 from retort.train.recipe import NOT_SEALED, TrainingRecipe
 
 RECIPE = "recipe.yaml"
@@ -30,14 +30,13 @@ def claimed(run: Path) -> Iterator[None]:
     check_usable(run)
     with storage_errors(run):
         run.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = take_lock(run / _LOCK, make=True)
         except BlockingIOError as error:
             raise StorageError(
                 f"{run}: another process is training there; wait for it, or choose another --out"
             ) from error
+    try:
         yield
     finally:
         os.close(descriptor)
