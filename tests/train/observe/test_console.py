@@ -11,7 +11,7 @@ import termios
 
 import pytest
 
-from retort.train.observe.console import progress
+from retort.train.observe.console import Console
 from retort.train.observe.step import Step
 from retort.train.observe.timings import OTHER, Timing
 from retort.train.timing.phases import PHASES
@@ -29,12 +29,12 @@ TIMING = Timing(
 )
 _WATCHED = """
 from retort.train.timing.phases import PHASES
-from retort.train.observe.console import progress
+from retort.train.observe.console import Console
 from retort.train.observe.step import Step
 from retort.train.observe.timings import OTHER, Timing
 
 shares = {**dict.fromkeys(PHASES, 0.0), OTHER: 1.0}
-shown = progress(30, 26)
+shown = Console(30, 26)
 for number in range(27, 31):
     shown.step(Step(number, 1 / number, (1 / number,), 2e-5, 2.0, 8, 80))
     shown.timing(Timing(number, 1, 2.0, 40.0, 4321.0, 0.321, 100, 0, shares))
@@ -51,7 +51,7 @@ def step(number: int) -> Step:
 def test_lines_name_the_first_step_after_a_resume_and_the_last(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown = progress(30, 26)
+    shown = Console(30, 26)
     for number in range(27, 31):
         shown.step(step(number))
         shown.timing(TIMING)
@@ -69,8 +69,8 @@ def test_the_time_left_is_judged_by_the_steps_of_this_process(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 1000, 2))  # two seconds between any two looks at it
-    monkeypatch.setattr("retort.train.observe.console.monotonic", lambda: float(next(clock)))
-    shown = progress(120, 100)
+    monkeypatch.setattr("retort.core.progress.monotonic", lambda: float(next(clock)))
+    shown = Console(120, 100)
     shown.step(step(101))
     seconds = float(capsys.readouterr().err.split()[-3])
     # Four seconds for the one step of this process, and 19 steps to go.
@@ -78,7 +78,7 @@ def test_the_time_left_is_judged_by_the_steps_of_this_process(
 
 
 def test_an_evaluation_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = progress(30, 0)
+    shown = Console(30, 0)
     shown.evaluation(10, {"accuracy": 0.9625, "loss": 0.125})
     shown.close()
     assert capsys.readouterr().err == "step 10  evaluation  accuracy 0.9625  loss 0.1250\n"

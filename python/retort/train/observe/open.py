@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from retort.core.digest import JSON
-from retort.train.observe.console import progress
+from retort.train.observe.console import Console
 from retort.train.observe.metrics_file import MetricsFile
 from retort.train.observe.observer import Observer, Observers
 from retort.train.observe.tensorboard import TensorBoard
@@ -60,6 +60,6 @@ def open_observers(
                     config=recipe,
                 )
             )
-        add(progress(total, done))
+        add(Console(total, done))
         opened.pop_all()
     return Observers(observers)
