@@ -24,7 +24,7 @@ from benchmarks.train.comparison import Comparison, Side, compare, module_side
 from benchmarks.train.main import find_weights, prepare
 from benchmarks.train.workload import Workload
 from retort.core.cli import Invocation, positive, run
-from retort.train.timing.peak_flops import Peak, peak_of
+from retort.train.timing.peak_flops import PeakFlops, peak_of
 from retort.train.timing.throughput import ModelCost
 
 CONTRACT = "retort"
@@ -101,7 +101,7 @@ def write_encoder(
     return model
 
 
-def result(comparison: Comparison, workload: Workload, cost: ModelCost, peak: Peak) -> Section:
+def result(comparison: Comparison, workload: Workload, cost: ModelCost, peak: PeakFlops) -> Section:
     """Speeds, model FLOPs by the peak, what the contract costs, and its seals."""
     more = comparison.cost(CONTRACT, PLAIN)
     seals = _seals(comparison)

@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 from benchmarks.train.comparison import Comparison
 from benchmarks.train.gpu import CONTRACT, DETERMINISTIC, PLAIN, WHOLE, result, write_encoder
 from benchmarks.train.workload import Measured, Workload
-from retort.train.timing.peak_flops import Peak
+from retort.train.timing.peak_flops import PeakFlops
 from retort.train.timing.throughput import ModelCost
 from tests.tiny.inputs import write_weights
 
@@ -30,7 +30,7 @@ def test_cost_utilisation_and_seals_are_told(seals: str, reached: bool) -> None:
         side: [Measured([9.0, 0.5], 8, [100, 80], digest=seal) for seal in seals]
         for side in (CONTRACT, PLAIN, DETERMINISTIC, WHOLE)
     }
-    cost, peak = ModelCost(per_token=1e6, per_pair=0.0), Peak(1e9, "a sheet")
+    cost, peak = ModelCost(per_token=1e6, per_pair=0.0), PeakFlops(1e9, "a sheet")
     section = result(Comparison(runs, warm_up=1), WORKLOAD, cost, peak)
     assert [one.reached for one in section.targets] == [True, reached]
     assert f"| {CONTRACT} | 16.0 | 160 | 16.0% | 1.00 |" in section.text

@@ -18,7 +18,7 @@ from retort.train.observe.timings import (
     summary_line,
 )
 from retort.train.observe.timings_file import TimingsFile
-from retort.train.timing.peak_flops import Peak
+from retort.train.timing.peak_flops import PeakFlops
 from retort.train.timing.phases import PHASES, PhaseClock
 from retort.train.timing.throughput import Meter, ModelCost
 
@@ -40,7 +40,7 @@ def step(number: int) -> Step:
 
 
 def timekeeper(clock: PhaseClock, every: int) -> Timekeeper:
-    meter = Meter(ModelCost(6.0, 0.0), Peak(1e6, "a stone"), devices=1)
+    meter = Meter(ModelCost(6.0, 0.0), PeakFlops(1e6, "a stone"), devices=1)
     return Timekeeper(clock, meter, torch.device("cpu"), every)
 
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from retort.train.timing.memory_use import memory_use
-from retort.train.timing.peak_flops import Peak, data_sheet_flops, least_seconds, peak_of
+from retort.train.timing.peak_flops import PeakFlops, data_sheet_flops, least_seconds, peak_of
 from retort.train.timing.throughput import Meter, ModelCost
 
 CPU = torch.device("cpu")
@@ -79,7 +79,7 @@ def test_padding_is_no_work_and_longer_samples_are_more() -> None:
 
 
 def test_mfu_is_the_share_of_what_all_devices_could_do() -> None:
-    meter = Meter(ModelCost(6.0, 0.0), Peak(300.0, "a stone"), devices=2)
+    meter = Meter(ModelCost(6.0, 0.0), PeakFlops(300.0, "a stone"), devices=2)
     assert meter.mfu(samples=1, tokens=100, seconds=2.0) == 0.5
 
 

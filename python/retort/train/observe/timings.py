@@ -128,7 +128,7 @@ def summary_line(timings: Sequence[Timing], source: str) -> str:
     """The summary as the last line of a run's log.
 
     Args:
-        source: where the peak behind the MFU is from, `Peak.source`.
+        source: where the peak behind the MFU is from, `PeakFlops.source`.
     """
     facts: dict[str, Any] = summary(timings)
     shares = sorted(facts["shares"].items(), key=lambda one: -one[1])

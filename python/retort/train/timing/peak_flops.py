@@ -38,7 +38,7 @@ _MEASURING_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
-class Peak:
+class PeakFlops:
     """What one device can do at most.
 
     Attributes:
@@ -50,7 +50,7 @@ class Peak:
     source: str
 
 
-def peak_of(device: torch.device, precision: Precision) -> Peak:
+def peak_of(device: torch.device, precision: Precision) -> PeakFlops:
     """The peak of a GPU by its data sheet; of a CPU, or a GPU that we know none of, as measured.
 
     On a CPU it is that of this process with its number of threads, on cores of their own: other
@@ -60,11 +60,11 @@ def peak_of(device: torch.device, precision: Precision) -> Peak:
         name = torch.cuda.get_device_name(device)
         known = data_sheet_flops(name, precision)
         if known is not None:
-            return Peak(known, f"the {precision} peak in the data sheet of {name}")
+            return PeakFlops(known, f"the {precision} peak in the data sheet of {name}")
     flops = _measured(device, precision)
     where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else "this GPU"
     source = f"a measured matmul peak: {flops / 1e9:,.0f} GFLOP/s in {precision} on {where}"
-    return Peak(flops, source)
+    return PeakFlops(flops, source)
 
 
 def data_sheet_flops(name: str, precision: Precision) -> float | None:

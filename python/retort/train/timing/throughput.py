@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from retort.train.timing.peak_flops import Peak
+from retort.train.timing.peak_flops import PeakFlops
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Meter:
     """The model, and the devices that work on it together."""
 
     cost: ModelCost
-    peak: Peak
+    peak: PeakFlops
     devices: int
 
     def mfu(self, samples: int, tokens: int, seconds: float) -> float:
