@@ -77,6 +77,8 @@ def test_a_recipe_of_ours_is_valid_and_leads_editors_to_its_schema(path: str) ->
         ("train.shards", 5000),
         ("train.threads", None),
         ("data.source", "bbc"),
+        ("data.source", {"hub": "owner/name", "revision": "main"}),
+        ("data.source", {"hub": "owner/name"}),
         ("data.held_out", 1),
         ("data.labels", "sport"),
         ("data.files", {"paths": []}),

@@ -15,7 +15,7 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -97,8 +97,12 @@ def sections(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, type[B
 
 
 def _inner(annotation: Any) -> type[BaseModel] | None:
-    kinds = (annotation, *get_args(annotation))
+    kinds = [_plain(one) for one in (annotation, *get_args(annotation))]
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def _plain(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def schema(model: type[BaseModel]) -> JsonSchemaValue:
@@ -175,7 +179,9 @@ def _table(path: str, kind: type[BaseModel], made: JsonSchemaValue) -> str:
         value = described["properties"][key]
         inner = _inner(field.annotation)
         text = words.get(key) or (_words(inner).split("\n\n")[0] if inner else "")
-        allowed = f"section {_link(f'{path}.{key}'.lstrip('.'))}" if inner else _allowed(value)
+        forms = [one for one in value.get("oneOf", () if inner else (value,)) if "$ref" not in one]
+        section = [f"section {_link(f'{path}.{key}'.lstrip('.'))}"] if inner else []
+        allowed = " or ".join([*map(_allowed, forms), *section])
         default = "required" if field.is_required() else _default(value, inner)
         cells = [f"`{key}`", allowed, default, " ".join(text.split())]
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

@@ -45,6 +45,8 @@ _DEPTH = 32
 _SHOWN = 120
 """Characters of a value in a message."""
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
+FORM = "form:"
+"""What the tag of each form begins with, where a value is a word or a mapping. A message does not name it."""
 
 
 class Frozen(BaseModel):
@@ -340,7 +342,9 @@ def _assign(values: dict[str, Any], path: tuple[str, ...], value: Any, origin: s
 def _describe(
     model: type[Frozen], error: ErrorDetails, origins: Mapping[tuple[str, ...], str], file: str
 ) -> str:
-    path = tuple(str(part) for part in error["loc"])
+    parts = [str(part) for part in error["loc"]]
+    known = parts[:-1] if error["type"] == "extra_forbidden" else parts
+    path = (*(one for one in known if not one.startswith(FORM)), *parts[len(known) :])
     key = shown(".".join(path)) or "the recipe"
     # An override of the key, of a mapping around it, or of a part of what is wrong as a whole.
     related = (text for at, text in origins.items() if path[: len(at)] == at[: len(path)])
@@ -383,9 +387,9 @@ def _literals(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 def _alternatives(model: type[BaseModel], key: str) -> tuple[Any, ...]:
     annotation = model.model_fields[key].annotation
-    if get_origin(annotation) in (Union, types.UnionType):
-        return get_args(annotation)
-    return (annotation,)
+    several = get_origin(annotation) in (Union, types.UnionType)
+    kinds = get_args(annotation) if several else (annotation,)
+    return tuple(get_args(one)[0] if get_origin(one) is Annotated else one for one in kinds)
 
 
 def _is_model(kind: Any) -> bool:

@@ -1,20 +1,23 @@
 """What a recipe says under `data`."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     ValidationInfo,
     model_serializer,
     model_validator,
 )
 
-from retort.core.config import Frozen, LocalPath, for_seal
+from retort.core.config import FORM, Frozen, LocalPath, for_seal
 from retort.core.digest import JSON
 from retort.core.errors import UserError
 from retort.core.paths import resolved
@@ -31,6 +34,9 @@ _DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space"
 _NO_DELIMITERS = '"\r\n\0\ufeff'
 _SECRETS = {"key", "secret", "token", "password", "username"}
 
+_SHOWN = 100
+_COMMIT = "^[0-9a-f]{40}$"
+_SPLITS = r"^\w+(\.\w+)*(\+\w+(\.\w+)*)*$"
 _ROUNDING = 1e-9
 """A share such as 1/3 is not exact as a float."""
 
@@ -69,6 +75,15 @@ def _text_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): name for key, name in value.items()}
     return value
+
+
+def _commit(revision: Any) -> str:
+    if not isinstance(revision, str) or not re.fullmatch(_COMMIT, revision):
+        raise ValueError(
+            f"{str(revision)[:_SHOWN]!r} is no full commit SHA of 40 hexadecimal digits; take that of the data set's "
+            "page: what a branch, a tag or a short one means can change"
+        )
+    return revision
 
 
 def _delimiter(value: Any) -> Any:
@@ -119,6 +134,38 @@ class FilesConfig(Frozen):
         return self
 
 
+class HubSource(Frozen):
+    """Any data set of the hub whose files the `datasets` library reads, at one commit."""
+
+    hub: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    """Its repository, `owner/name`."""
+    revision: Annotated[
+        str, BeforeValidator(_commit), Field(json_schema_extra={"pattern": _COMMIT})
+    ]
+    """The full SHA of a commit of it, 40 hexadecimal digits."""
+    subset: str | None = None
+    """One of its configurations, where it has several."""
+    split: str = Field(default="train", pattern=_SPLITS)
+    """The split that is read; several are joined by `+`."""
+    held_out_split: str | None = Field(default=None, pattern=_SPLITS)
+    """Its own test set. With it, `split` is all to learn from, and no hash splits it."""
+    text: str = "text"
+    """Column of the text."""
+    label: str | None = None
+    """Column of the label: words, or whole numbers, which go by the names of their classes where the
+    data set has them. Without it documents have no labels."""
+    streaming: bool = False
+    """Read rows over the network each time and keep no file. Otherwise files come into the hub's
+    local cache first. The documents are the same; no seal holds it."""
+
+    @model_validator(mode="after")
+    def _splits_are_apart(self) -> "HubSource":
+        both = set(self.split.split("+")) & set((self.held_out_split or "").split("+"))
+        if both:
+            raise ValueError(f"{min(both)} is in split and in held_out_split; leave it out of one")
+        return self
+
+
 class NearDuplicatesConfig(Frozen):
     """How near-duplicates are looked for, and what is done with them."""
 
@@ -137,12 +184,21 @@ class NearDuplicatesConfig(Frozen):
     about 2 KB for each."""
 
 
+_WORD, _MAPPING = f"{FORM}word", f"{FORM}mapping"
+
+
+def _form(source: Any) -> str:
+    return _MAPPING if isinstance(source, Mapping | HubSource) else _WORD
+
+
 class SourceConfig(Frozen):
     """Which documents, and how many of them are held out."""
 
-    source: Source
-    """A corpus that comes along (`bbc_news`, `reviews`) or is on the hub (`ag_news`, `imdb`), or the
-    form of files of yours."""
+    source: Annotated[
+        Annotated[Source, Tag(_WORD)] | Annotated[HubSource, Tag(_MAPPING)], Discriminator(_form)
+    ]
+    """A corpus that comes along (`bbc_news`, `reviews`) or is on the hub (`ag_news`, `imdb`), the
+    form of files of yours, or any data set of the hub."""
     directory: LocalPath | None = None
     """For source `directory`: holds one directory of `.txt` files for each label."""
     files: FilesConfig | None = None
@@ -171,7 +227,10 @@ class SourceConfig(Frozen):
                 f"data.fold goes up to {folds - 1} with data.held_out: {self.held_out}, "
                 f"not {self.fold}"
             )
-        own = self.source in OWN_TEST_SETS or (self.files and self.files.held_out_paths)
+        if isinstance(self.source, HubSource):
+            own = self.source.held_out_split is not None
+        else:
+            own = self.source in OWN_TEST_SETS or bool(self.files and self.files.held_out_paths)
         if self.fold and own:
             raise ValueError(
                 "data.fold goes with a source that has no test set of its own; leave it out"
@@ -198,6 +257,30 @@ class SourceConfig(Frozen):
             raise ValueError(f"data.files.label goes with data.source: {' or '.join(_TABLES)}")
         return self
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a data set of the hub."""
+        return isinstance(self.source, HubSource) or self.source in OWN_TEST_SETS
+
+    @property
+    def name(self) -> str:
+        """What errors and reports call the source."""
+        return self.source.hub if isinstance(self.source, HubSource) else self.source
+
+    @property
+    def text(self) -> str | None:
+        """Column or key of the text; None where documents have none."""
+        if isinstance(self.source, HubSource):
+            return self.source.text
+        return self.files.text if self.files and self.source in _TABLES else None
+
+    @property
+    def label(self) -> str | None:
+        """The same of the label."""
+        if isinstance(self.source, HubSource):
+            return self.source.label
+        return self.files.label if self.files else None
+
 
 class CorpusConfig(SourceConfig):
     """Documents that are surveyed and made into a token store."""
@@ -214,9 +297,12 @@ class DataConfig(CorpusConfig):
     """What a model is trained on: documents, made into a token store, or a store that is there."""
 
     # Wider than a corpus's own: whoever reads documents takes `documents`, which is never a store.
-    source: Literal[Source, "token_store"]  # type: ignore[assignment]
+    source: Annotated[  # type: ignore[assignment]
+        Annotated[Literal[Source, "token_store"], Tag(_WORD)] | Annotated[HubSource, Tag(_MAPPING)],
+        Discriminator(_form),
+    ]
     """A corpus that comes along (`bbc_news`, `reviews`) or is on the hub (`ag_news`, `imdb`), the form
-    of files of yours, or `token_store`."""
+    of files of yours, any data set of the hub, or `token_store`."""
     store: LocalPath | None = None
     """For source `token_store`: one that `//data:prepare` made, with the model's tokenizer."""
     max_tokens: int = Field(ge=3, le=8192)
@@ -264,11 +350,13 @@ class DataConfig(CorpusConfig):
 def seal_settings(config: SourceConfig) -> dict[str, JSON]:
     """What the seal of prepared documents holds of their configuration.
 
-    No paths (the seal holds the digest of what was read), and no section `files` for a source
-    that has none.
+    No paths (the seal holds the digest of what was read), no section `files` for a source that has
+    none, and not whether a data set was streamed.
     """
     settings = for_seal(config)
     del settings["files"]
+    if isinstance(config.source, HubSource):
+        settings["source"] = config.source.model_dump(exclude={"streaming"})
     if config.files is not None:
         files = for_seal(config.files)
         for key in ("paths", "held_out_paths", "storage_options"):

@@ -119,7 +119,7 @@ class CorpusReader:
             yield chunk
             self._dropped += chunk.tally.bad.total()
             check_bad_rows(
-                self._dropped, self._config.bad_rows_limit, f"{self._config.source}: bad rows"
+                self._dropped, self._config.bad_rows_limit, f"{self._config.name}: bad rows"
             )
             self._consider(chunk)
             self._chunks[chunk.piece, chunk.number] = chunk.without_texts()
@@ -154,12 +154,11 @@ class CorpusReader:
             numbers = _Numbers(chunks)
             near = _treat_near_duplicates(config, self._sample, numbers, columns.keys, verdicts)
         check_leakage(columns, verdicts, prints)
-        files = config.files
         schema = Schema(
-            source=config.source,
+            source=config.name,
             files=len({(one.system, one.path) for piece in self._pieces for one in piece.files}),
-            text=files.text if files and config.source not in ("directory", "text") else None,
-            label=files.label if files else None,
+            text=config.text,
+            label=config.label,
         )
         validation = validate(
             schema,

@@ -34,7 +34,7 @@ _POLICIES = {
 def render(corpus: Corpus) -> str:
     """The report as HTML: equal corpora give equal bytes, wherever they lie and whatever the recipe
     is called."""
-    validation, name = corpus.validation, corpus.config.source
+    validation, name = corpus.validation, corpus.config.name
     special, near = validation.special, validation.near_duplicates
     unit, lengths = _lengths_shown(validation)
     drawn = 0 < len(validation.labels) <= _DRAWN

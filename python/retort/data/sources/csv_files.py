@@ -23,8 +23,8 @@ def read_csv(file: File, config: FilesConfig, decoder: Decoder, _span: Span) -> 
         names = header.fields
         if any(map(_escaped, "".join(names))):
             raise DataError(f"{file.address}: is not CSV: its header is not UTF-8")
-        text_at = place_of(names, config.text, file)
-        label_at = None if config.label is None else place_of(names, config.label, file)
+        text_at = place_of(names, config.text, file.address)
+        label_at = None if config.label is None else place_of(names, config.label, file.address)
         for row in rows:
             try:
                 if len(row.fields) != len(names):

@@ -52,7 +52,10 @@ def labels_of(parts: Mapping[Part, Set[str | None]]) -> tuple[str, ...]:
     found = {label for side in parts.values() for label in side}
     labels = sorted(label for label in found if label is not None)
     if None in found:
-        raise DataError("documents without labels cannot be classified; give data.files.label")
+        raise DataError(
+            "documents without labels cannot be classified; give data.files.label, or label of "
+            "data.source"
+        )
     if len(labels) < 2:
         raise DataError(f"documents of two labels or more are needed; there are {labels}")
     for part, side in parts.items():

