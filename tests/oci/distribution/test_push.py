@@ -3,6 +3,8 @@ import json
 import pathlib
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -408,3 +410,9 @@ def test_the_last_line_says_what_was_pushed(
     line = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert line["image"] == name
     assert (line["blobs_moved"], line["bytes_moved"], line["tags"]) == (0, 0, ["v1"])
+
+
+def test_a_push_needs_no_package_as_the_job_with_the_right_to_write_has_none() -> None:
+    checkout = str(pathlib.Path(push.__file__).parents[3])
+    alone = f"import sys; sys.path.insert(0, {checkout!r}); import tools.oci.distribution.push"
+    subprocess.run([sys.executable, "-I", "-S", "-c", alone], check=True)
