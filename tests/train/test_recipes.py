@@ -89,6 +89,7 @@ def test_a_wrong_value_is_refused_by_its_key(override: str, message: str) -> Non
 
 GPT2 = "model={language_model: {family: gpt2, hidden: 16, layers: 1, heads: 2, context: 64}}"
 LANGUAGE = [GPT2, "evaluate={}", "tokenizer={file: tokenizer.json}"]
+EMBEDDINGS = "model.embeddings={}"
 STORE = "data={source: token_store, store: tokens, max_tokens: 64}"
 _TOKENIZER = "section tokenizer goes with model.language_model and documents that are not a token"
 
@@ -118,6 +119,13 @@ _TOKENIZER = "section tokenizer goes with model.language_model and documents tha
         ([*LANGUAGE, "evaluate.min_accuracy=0.5"], "a language model is held to its loss"),
         ([*LANGUAGE, "model.layer_decay=0.9"], "model.layer_decay is of no use to a"),
         ([*LANGUAGE, "model.weights.package=x"], "give model.weights (pretrained, for"),
+        (
+            [EMBEDDINGS, "train.label_smoothing=0.1"],
+            "train.label_smoothing is of no use to an embed",
+        ),
+        ([EMBEDDINGS, "evaluate.metric=macro_f1"], "an embedding model is held to its accuracy or"),
+        ([EMBEDDINGS, "train.shards=8"], "train.batch 8 in train.shards 8: an embedding model"),
+        ([*LANGUAGE, EMBEDDINGS], "model.embeddings is of no use to a language model; remove"),
         (["model={}"], "give model.weights (pretrained, for a classifier or"),
     ],
 )

@@ -130,12 +130,14 @@ class TaskRules:
         pretrained: whether it starts from weights, and so has their tokenizer.
         metrics: by which its evaluations may be compared; without `accuracy` it has none.
         foreign: keys that are of no use to it, under `model` and under `train`.
+        in_shard: the least that a logical shard must hold, if samples are compared with each other.
     """
 
     model: str
     pretrained: bool
     metrics: tuple[str, ...]
     foreign: Mapping[str, tuple[str, ...]]
+    in_shard: int = 1
 
 
 TASKS: Mapping[TaskName, TaskRules] = {
@@ -156,6 +158,7 @@ TASKS: Mapping[TaskName, TaskRules] = {
         True,
         ("accuracy", "loss"),
         {"train": ("label_smoothing", "class_weights")},
+        in_shard=2,
     ),
 }
 """All that there are. But for the classifier, each has a section of its name under `model`."""

@@ -191,6 +191,11 @@ class TrainingRecipe(Frozen):
             )
         for key in unwanted(self.train, rules.foreign.get("train", ())):
             raise ValueError(f"train.{key} is of no use to {rules.model}; remove it")
+        if self.train.batch // self.train.shards < rules.in_shard:
+            raise ValueError(
+                f"train.batch {self.train.batch} in train.shards {self.train.shards}: {rules.model} "
+                f"learns from {rules.in_shard} or more in a logical shard; choose fewer shards"
+            )
         asked = {self.evaluate.metric} | ({"accuracy"} if self.evaluate.min_accuracy else set())
         if not asked <= set(rules.metrics):
             raise ValueError(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from retort.core.errors import ConfigError, DataError
+from retort.core.errors import DataError
 from retort.models.determinism import fix_arithmetic
 from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.embeddings.task import info_nce
@@ -99,11 +99,6 @@ def test_labels_are_for_the_measure_alone(root: Path) -> None:
     before = task.loss(task.model, batch, 0)
     batch.labels[:] = 1 - batch.labels
     assert torch.equal(task.loss(task.model, batch, 0), before)
-
-
-def test_a_shard_of_one_text_is_refused(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"train\.batch, train\.shards: .* 12 in 12 shards has"):
-        open_embeddings(root, 12)
 
 
 def test_documents_without_labels_are_refused(root: Path) -> None:

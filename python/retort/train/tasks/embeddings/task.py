@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from retort.core.errors import ConfigError
 from retort.data.batches.readers import TextBatch
 from retort.data.store.store import TokenStore
 from retort.data.tokenizers.text_encoder import TextEncoder
@@ -41,15 +40,10 @@ class Embeddings(TextTask[TextEmbedder]):
         """
         Raises:
             DataError: no two held-out documents have one label, or the weights cannot be read.
-            ConfigError: a logical shard has one text alone; as `TextTask`.
+            ConfigError: as `TextTask`.
         """
         config, train = recipe.model.embeddings, recipe.train
         assert config is not None
-        if train.batch == train.shards:
-            raise ConfigError(
-                f"train.batch, train.shards: a text is compared with the others of its logical shard, "
-                f"and {train.batch} in {train.shards} shards has none; choose fewer shards"
-            )
         self._temperature, self._batch = config.temperature, train.batch
         model = with_new_head(
             weights,
