@@ -17,22 +17,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 from torch.nn.functional import cross_entropy
-from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from retort.models.determinism import fix_arithmetic, seed_from
-from retort.models.parameters import ParameterGroup
 from retort.train.engines.deepspeed.engine import DeepSpeedEngine, DeepSpeedSettings
 from retort.train.processes.world import World
 from retort.train.recipe import DeepSpeedConfig
 from retort.train.timing.phases import PhaseClock
+from tests.tiny import training
+from tests.tiny.training import BETAS, RATES, parameter_groups
 
 SHARDS, STEPS, HALF, SEED = 4, 4, 2, 11
-RATES = (2e-3, 4e-3, 3e-3, 1e-3)
-BETAS, EPS, CLIP = (0.8, 0.95), 1e-4, 0.5
-FROZEN = {
-    "bert": "bert.embeddings.position_embeddings.weight",
-    "gpt2": "transformer.wpe.weight",
-}
+EPS, CLIP = 1e-4, 0.5
+FROZEN = {"bert": training.FROZEN, "gpt2": "transformer.wpe.weight"}
 POISONED = (STEPS, SHARDS - 1)
 """Step and shard whose loss is not a number."""
 Batch = tuple[Tensor, Tensor, float]
@@ -77,44 +74,15 @@ def build(family: str = "bert") -> nn.Module:
     Args:
         family: bert is a classifier; gpt2 a language model whose first and last layer share.
     """
+    if family == "bert":
+        return training.build()
     torch.manual_seed(7)
-    model: nn.Module = _language_model() if family == "gpt2" else _classifier()
-    model.get_parameter(FROZEN[family]).requires_grad_(False)
-    return model
-
-
-def _language_model() -> GPT2LMHeadModel:
     config = GPT2Config(
         vocab_size=61, n_positions=16, n_embd=18, n_layer=2, n_head=2, resid_pdrop=0.2
     )
-    return GPT2LMHeadModel(config)
-
-
-def _classifier() -> BertForSequenceClassification:
-    config = BertConfig(
-        vocab_size=61,
-        hidden_size=18,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=27,
-        max_position_embeddings=16,
-        hidden_dropout_prob=0.2,
-    )
-    config.num_labels = 3
-    return BertForSequenceClassification(config)
-
-
-def parameter_groups(model: nn.Module) -> list[ParameterGroup]:
-    """Three: what learns more slowly, what decays, and what does not."""
-    trained = [(name, each.ndim) for name, each in model.named_parameters() if each.requires_grad]
-    slow = tuple(name for name, _ in trained if "embeddings" in name or "wte" in name)
-    matrices = tuple(name for name, ndim in trained if name not in slow and ndim > 1)
-    vectors = tuple(name for name, ndim in trained if name not in slow and ndim <= 1)
-    return [
-        ParameterGroup(slow, lr_scale=0.5, weight_decay=0.1),
-        ParameterGroup(matrices, lr_scale=1.0, weight_decay=0.1),
-        ParameterGroup(vectors, lr_scale=1.0, weight_decay=0.0),
-    ]
+    model = GPT2LMHeadModel(config)
+    model.get_parameter(FROZEN[family]).requires_grad_(False)
+    return model
 
 
 def micro_batch(step: int, shard: int) -> Batch:
@@ -140,18 +108,7 @@ def train_plainly(
     """The same steps by one process and PyTorch alone: losses, norms, and the state at the end."""
     model = build(family).train()
     weights = dict(model.named_parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": [weights[name] for name in group.names],
-                "weight_decay": group.weight_decay,
-                "scale": group.lr_scale,
-            }
-            for group in parameter_groups(model)
-        ],
-        betas=BETAS,
-        eps=EPS,
-    )
+    optimizer = training.open_optimizer(model, eps=EPS, fused=False)
     losses, norms = [], []
     for step, rate in enumerate(RATES):
         shares = []
@@ -163,10 +120,7 @@ def train_plainly(
             share.backward()  # type: ignore[no-untyped-call]
             shares.append(share.item())
         norms.append(nn.utils.clip_grad_norm_(model.parameters(), CLIP).item())
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        optimizer.step()
-        optimizer.zero_grad()
+        training.update(optimizer, rate)
         losses.append(shares)
     end = {f"model/{name}": each.detach() for name, each in weights.items()}
     for name, weight in weights.items():

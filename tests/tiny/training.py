@@ -34,7 +34,7 @@ def build() -> BertForSequenceClassification:
 def parameter_groups(model: nn.Module) -> list[ParameterGroup]:
     """Three: what learns more slowly, what decays, and what does not."""
     trained = [(name, each.ndim) for name, each in model.named_parameters() if each.requires_grad]
-    slow = tuple(name for name, _ in trained if "embeddings" in name)
+    slow = tuple(name for name, _ in trained if "embeddings" in name or "wte" in name)
     matrices = tuple(name for name, ndim in trained if name not in slow and ndim > 1)
     vectors = tuple(name for name, ndim in trained if name not in slow and ndim <= 1)
     return [
@@ -57,7 +57,9 @@ def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
     return cross_entropy(model(input_ids=ids).logits, labels, reduction="sum") * (1 + step) / 24
 
 
-def open_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+def open_optimizer(
+    model: nn.Module, *, eps: float = EPS, fused: bool = True
+) -> torch.optim.Optimizer:
     """PyTorch's, of the same groups; each has its `scale` of the learning rate."""
     weights = dict(model.named_parameters())
     groups = [
@@ -68,7 +70,7 @@ def open_optimizer(model: nn.Module) -> torch.optim.Optimizer:
         }
         for group in parameter_groups(model)
     ]
-    return torch.optim.AdamW(groups, betas=BETAS, eps=EPS, fused=True)
+    return torch.optim.AdamW(groups, betas=BETAS, eps=eps, fused=fused)
 
 
 def update(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,9 +21,9 @@ from retort.evaluate.report.language_model import LanguageModelResults
 from retort.evaluate.report.report import render
 from retort.evaluate.report.run_facts import Evaluation, RunFacts
 from retort.evaluate.report.training_plots import running_mean
+from tests.tiny.html_page import HtmlPage
 from tests.tiny.store import documents, write_tiny_store
 
-VOID = {"meta"}
 DOCUMENTS = DocumentFacts(
     documents=40, duplicates=3, ambiguous=1, empty=1, near_removed=917, not_utf8=2
 )
@@ -75,62 +74,24 @@ def language_facts() -> RunFacts:
     )
 
 
-class _Checker(HTMLParser):
-    """Collects text and references; fails where an element is closed that was not open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.references: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        self.references += [
-            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")
-        ]
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 @pytest.fixture(scope="module")
 def page() -> str:
     return render(facts())
 
 
 def test_the_page_is_well_formed_and_shows_every_figure(page: str) -> None:
-    checker = _Checker()
-    checker.feed(page)
-    checker.close()
-    assert checker.open == []
+    text = HtmlPage(page).text
     digests = ("sha256:" + letter * 64 for letter in "cdef")
     for shown in ("71.4%", "22.7 M", "1,234", "917", "0123456789abcdef0123456789", *digests):
-        assert shown in checker.text
+        assert shown in text
     for shown in ("best: step 3, 0.8125", "timings.html", "throughput & the share"):
-        assert shown in checker.text
-    assert "Verified" in checker.text
-    assert "bit for bit" in checker.text
+        assert shown in text
+    assert "Verified" in text
+    assert "bit for bit" in text
 
 
 def test_the_page_needs_nothing_but_itself(page: str) -> None:
-    checker = _Checker()
-    checker.feed(page)
-    assert {"script", "link", "img", "iframe"}.isdisjoint(checker.seen)
-    assert all(reference.startswith("#") for reference in checker.references)
-    assert "@import" not in page
-    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    HtmlPage(page).check_alone()
 
 
 def test_a_store_that_knows_nothing_of_its_source_is_shown_without(tmp_path: Path) -> None:
@@ -173,15 +134,13 @@ def test_pictures_are_vectors_in_the_colour_of_the_page(page: str) -> None:
 
 
 def test_a_language_model_has_a_perplexity_and_no_confusion() -> None:
-    page = render(language_facts())
-    checker = _Checker()
-    checker.feed(page)
-    assert "20.09" in checker.text, "e to the power of 30 nats over 10 tokens"
-    assert "losses equal, bit for bit" in checker.text
-    assert "best: step 4, 3" in checker.text
-    assert "blocks seen" in checker.text
+    text = HtmlPage(render(language_facts())).text
+    assert "20.09" in text, "e to the power of 30 nats over 10 tokens"
+    assert "losses equal, bit for bit" in text
+    assert "best: step 4, 3" in text
+    assert "blocks seen" in text
     for absent in ("Confusion", "Reliability", "accuracy", "tokens cut off"):
-        assert absent not in checker.text
+        assert absent not in text
 
 
 def test_a_label_without_an_area_under_its_curve_has_none() -> None:

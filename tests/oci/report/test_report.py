@@ -1,7 +1,6 @@
 """The size report: what it measures, what it says of a change, and what it makes of budgets."""
 
 import argparse
-import html.parser
 import json
 import pathlib
 import re
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.oci.small_images import SmallLayer, tar_of, write_image
+from tests.tiny.html_page import HtmlPage
 from tools.oci.errors import ImageError
 from tools.oci.image.layout import Layout, canonical_json
 from tools.oci.report import report
@@ -270,39 +270,11 @@ def test_markdown_goes_to_standard_output_unless_json_is_asked_for(
     assert json.loads(capsys.readouterr().out)["digest"] == old.image.digest
 
 
-class _Page(html.parser.HTMLParser):
-    """Collects what a page refers to, and checks that tags are closed in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.references: list[str] = []
-        self.tags: set[str] = set()
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.references += [str(value) for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(old: Layout, new: Layout) -> None:
     measured(old)
     measured(new, f"--against={old.path}.json", f"--html={new.path}.html", "--budget-total=1")
     text = pathlib.Path(f"{new.path}.html").read_text()
-    parsed = _Page()
-    parsed.feed(text)
-    assert parsed.open == []
-    assert parsed.references == []
-    assert not parsed.tags & {"script", "link", "img", "iframe"}
-    assert "url(" not in text
-    assert "@import" not in text
+    HtmlPage(text).check_alone()
     for word in ("base", "numpy", "app", "torch (pypi)", "our code (app)", "over"):
         assert f">{word}<" in text
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,25 @@ def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Undis
     return Undisturbed(out, verify(out / "checkpoint").seal)
 
 
+@pytest.fixture
+def out(undisturbed: Undisturbed, tmp_path: Path) -> Path:
+    """The undisturbed run as a kill at its end leaves it."""
+    return as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
+
+
+@pytest.fixture
+def resume(
+    recipe: Path, undisturbed: Undisturbed, out: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., None]:
+    """Goes on with that run, with some settings, to the seal of the undisturbed one."""
+
+    def resume(*settings: str) -> None:
+        assert main(typed(recipe, out, settings=settings)) == 0
+        assert seal_of(capsys.readouterr().out) == undisturbed.seal
+
+    return resume
+
+
 @pytest.mark.parametrize(
     ("signals", "processes"),
     [((signal.SIGTERM, 143), ("2", "3")), ((signal.SIGINT, 130), ("1", "2"))],
@@ -85,53 +105,40 @@ def test_a_signal_saves_and_the_same_command_goes_on_with_more_processes(
 
 
 def test_a_run_that_only_lacked_its_report_trains_no_further_and_has_the_same_seal(
-    recipe: Path,
-    undisturbed: Undisturbed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    resume: Callable[..., None],
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
-    assert main(typed(recipe, out)) == 0
-    assert seal_of(capsys.readouterr().out) == undisturbed.seal
+    resume()
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(
-    recipe: Path,
-    undisturbed: Undisturbed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    out: Path,
+    resume: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     assert checkpoints(out) == ["step-00000100", "step-00000150"]
     damaged = out / "checkpoints" / "step-00000150" / "optimizer.safetensors"
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
     with caplog.at_level("INFO", logger="retort"):
-        assert main(typed(recipe, out)) == 0
+        resume()
     assert f"skipped a checkpoint: {damaged}: " in caplog.text
     assert "going on after step 100" in caplog.text
     *kept, aside = checkpoints(out)
     assert kept == ["step-00000100", "step-00000150"]
     assert aside.startswith("step-00000150.damaged-") and aside in caplog.text
     assert (out / "checkpoints" / aside / damaged.name).read_bytes() == content
-    assert seal_of(capsys.readouterr().out) == undisturbed.seal
 
 
 def test_without_a_checkpoint_that_verifies_a_run_begins_anew(
-    recipe: Path,
-    undisturbed: Undisturbed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    out: Path,
+    resume: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     for name in checkpoints(out):
         (out / "checkpoints" / name / "manifest.json").unlink()
-    assert main(typed(recipe, out)) == 0
+    resume()
     assert caplog.text.count("skipped a checkpoint") == 2
-    assert seal_of(capsys.readouterr().out) == undisturbed.seal
 
 
 @pytest.mark.parametrize(
@@ -145,9 +152,8 @@ def test_without_a_checkpoint_that_verifies_a_run_begins_anew(
     ],
 )
 def test_another_recipe_is_refused_and_every_key_that_differs_is_named(
-    recipe: Path, undisturbed: Undisturbed, tmp_path: Path, setting: str, difference: str
+    recipe: Path, undisturbed: Undisturbed, out: Path, setting: str, difference: str
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     before = verify(out / "checkpoint").seal
     with pytest.raises(ConfigError, match=rf"another recipe: {re.escape(difference)}; choose"):
         main(typed(recipe, out, settings=[setting]))
@@ -157,10 +163,9 @@ def test_another_recipe_is_refused_and_every_key_that_differs_is_named(
 
 @pytest.mark.parametrize("what", ["weights", "tokens"])
 def test_a_checkpoint_of_another_model_or_store_is_refused_and_the_field_named(
-    recipe: Path, undisturbed: Undisturbed, tmp_path: Path, what: str
+    recipe: Path, undisturbed: Undisturbed, out: Path, tmp_path: Path, what: str
 ) -> None:
     other = tiny_recipe(tmp_path / "other", {"train": {"steps": STEPS}})
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     if what == "weights":
         config = tmp_path / "other" / "weights" / "config.json"
         values = {**json.loads(config.read_text()), "hidden_dropout_prob": 0.3}
@@ -174,37 +179,25 @@ def test_a_checkpoint_of_another_model_or_store_is_refused_and_the_field_named(
 
 
 def test_checkpoints_may_be_kept_at_other_steps_when_a_run_goes_on(
-    recipe: Path,
-    undisturbed: Undisturbed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    out: Path, resume: Callable[..., None]
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
-    settings = ["checkpoints.every=30", "checkpoints.keep_last=1", "logging.tensorboard=false"]
-    assert main(typed(recipe, out, settings=settings)) == 0
+    resume("checkpoints.every=30", "checkpoints.keep_last=1", "logging.tensorboard=false")
     assert checkpoints(out) == ["step-00000180"]
-    assert seal_of(capsys.readouterr().out) == undisturbed.seal
 
 
 def test_what_a_killed_save_left_is_removed_and_never_taken_for_a_checkpoint(
-    recipe: Path,
-    undisturbed: Undisturbed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    out: Path, resume: Callable[..., None]
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     newest = out / "checkpoints" / "step-00000150"
     shutil.copytree(newest, newest.with_name(".step-00000199.sealing-0123abcd"))
     shutil.copytree(newest, newest.with_name(".step-00000050.removing-0123abcd"))
-    assert main(typed(recipe, out)) == 0
+    resume()
     assert checkpoints(out) == ["step-00000100", "step-00000150"]
-    assert seal_of(capsys.readouterr().out) == undisturbed.seal
 
 
 def test_two_processes_do_not_train_in_one_directory(
-    recipe: Path, undisturbed: Undisturbed, tmp_path: Path
+    recipe: Path, undisturbed: Undisturbed, out: Path
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     descriptor = os.open(out / ".lock", os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
@@ -217,9 +210,8 @@ def test_two_processes_do_not_train_in_one_directory(
 
 
 def test_a_finished_run_is_removed_only_when_asked_and_an_unfinished_one_too(
-    recipe: Path, undisturbed: Undisturbed, tmp_path: Path
+    recipe: Path, out: Path
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     few = ["train.steps=2"]
     with pytest.raises(ConfigError, match="add --overwrite to start anew"):
         main(typed(recipe, out, settings=few))
@@ -231,12 +223,8 @@ def test_a_finished_run_is_removed_only_when_asked_and_an_unfinished_one_too(
 
 
 def test_metrics_that_were_altered_before_a_resume_are_refused_at_once(
-    recipe: Path,
-    undisturbed: Undisturbed,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    recipe: Path, undisturbed: Undisturbed, out: Path, resume: Callable[..., None]
 ) -> None:
-    out = as_if_killed_at_the_end(undisturbed.out, tmp_path / "run")
     file = out / "metrics.jsonl"
     content = file.read_bytes()
     lines = content.splitlines(keepends=True)
@@ -246,10 +234,9 @@ def test_metrics_that_were_altered_before_a_resume_are_refused_at_once(
     assert len(file.read_bytes()) == len(content)
     # What is behind the checkpoint is written anew, whatever it was.
     file.write_bytes(b"".join(lines[:160]) + b"x\n")
-    assert main(typed(recipe, out)) == 0
+    resume()
     assert file.read_bytes() == content
     assert (out / "report.html").read_bytes() == (undisturbed.out / "report.html").read_bytes()
-    assert seal_of(capsys.readouterr().out) == undisturbed.seal
 
 
 def test_the_seal_of_a_finished_run_is_beside_its_checkpoint(undisturbed: Undisturbed) -> None:
