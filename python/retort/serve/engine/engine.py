@@ -25,7 +25,7 @@ class EngineStopped(EngineError):
     """Nothing computes any more: the engine was closed, or what computed has died."""
 
 
-class Engine(Protocol):
+class InferenceEngine(Protocol):
     """Answers texts. An answer never depends on what else is being answered."""
 
     async def predict(self, text: str) -> Prediction:

@@ -26,7 +26,7 @@ class _Job:
 
 
 class WorkerEngine:
-    """An `Engine` whose model is a plain function, called in one thread of its own.
+    """An `InferenceEngine` whose model is a plain function, called in one thread of its own.
 
     Args:
         prepare: called once, first, in that thread (PyTorch keeps its thread count per thread).

@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect
 from retort.core.errors import shown
 from retort.models.predict import Prediction
 from retort.serve.engine.engine import (
-    Engine,
     EngineStopped,
+    InferenceEngine,
     NothingToRead,
     Overloaded,
     PredictionFailed,
@@ -89,7 +89,9 @@ class Health(BaseModel):
     labels: list[str]
 
 
-def create_app(engine: Engine, model: ServedModel, drain: Drain, *, max_body: int) -> FastAPI:
+def create_app(
+    engine: InferenceEngine, model: ServedModel, drain: Drain, *, max_body: int
+) -> FastAPI:
     """The application; `max_body` is the largest body that it reads, in bytes."""
     app = FastAPI(title="Retort", version=model.seal, docs_url=None, redoc_url=None)
     app.router.redirect_slashes = False  # an address that the client wrote would come back in it
