@@ -1,5 +1,7 @@
 """How far a run has come: the same after a resume, to the last bit."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +65,14 @@ def test_the_best_is_the_first_of_equal_ones(metric: str) -> None:
     best = record(0.5, 0.25, 0.75, 0.25).best(config)
     assert best is not None
     assert best.step == 20
+
+
+def test_the_result_is_the_last_step_unless_the_best_evaluation_is_asked_for() -> None:
+    every, best = ({"every": 10, "select": select} for select in ("last", "best"))
+    after = dataclasses.replace(record(0.5, 0.25, 0.75), step=35)
+    assert after.selected(EvaluateConfig.model_validate(every)) == 35
+    assert after.selected(EvaluateConfig.model_validate(best)) == 20
+    assert ProgressRecord(7).selected(EvaluateConfig.model_validate(best)) == 7
 
 
 @pytest.mark.parametrize(
