@@ -47,7 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     plan = launch_from(options)
     if not is_worker(os.environ, plan) and not plan.is_plain:
-        launch(plan, "tests.processes.train", without_launch_arguments(arguments))
+        worker = ["tests.processes.train", *without_launch_arguments(arguments)]
+        launch(plan, "retort.train.processes.world", worker)
     with (
         recorded(os.environ) as mark,
         joined(os.environ, options.rendezvous, collective_timeout_s=options.collective) as world,

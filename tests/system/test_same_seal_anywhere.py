@@ -12,7 +12,10 @@ import pytest
 
 from retort.core.seal import verify
 from retort.train.main import main
-from tests.tiny.runs import seal_of, tiny_recipe, train, typed
+from tests.processes.forks import forks
+from tests.tiny.runs import seal_of, tiny_recipe, train_anew, typed
+
+server = forks("retort.train.run.worker")
 
 SAME = ("metrics.jsonl", "logits.safetensors", "evaluation.json")
 
@@ -29,7 +32,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("first") / "run"
-    done = train(typed(recipe, out), PYTHONHASHSEED="1", TZ="UTC", OMP_NUM_THREADS="1", LANG="C")
+    done = train_anew(
+        typed(recipe, out), PYTHONHASHSEED="1", TZ="UTC", OMP_NUM_THREADS="1", LANG="C"
+    )
     assert done.returncode == 0, done.stderr
     return out
 
@@ -44,7 +49,7 @@ def assert_same(run: Path, first: Path) -> None:
 
 def test_another_place_user_and_environment(recipe: Path, first: Path, tmp_path: Path) -> None:
     out = tmp_path / "somewhere else" / "run"
-    done = train(
+    done = train_anew(
         typed(recipe, out, "--json"),
         umask=0o077,
         PYTHONHASHSEED="2",

@@ -7,16 +7,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
+from retort.core.forks.client import ADDRESS, run
 from tests.tiny.inputs import write_documents, write_recipe, write_weights
 
 Done = subprocess.CompletedProcess[str]
 Process = subprocess.Popen[str]
+_STEP_FILE = re.compile(r"/rank-(\d+)/error\.json\.step$")
 _SEAL = re.compile(r"seal (sha256:[0-9a-f]{64}) ")
 
 
@@ -37,15 +39,20 @@ def typed(recipe: Path, out: Path, *more: str, settings: Sequence[str] = ()) -> 
     return ["--config", str(recipe), "--out", str(out), *chosen, *more]
 
 
-def train(arguments: Sequence[str], umask: int = 0o022, **environment: str) -> Done:
-    """Train to the end, in processes of its own."""
+def train(arguments: Sequence[str]) -> Done:
+    """Train to the end, in processes of its own, which are forked where a test sees to it."""
+    return run(["retort.train.main", *arguments])
+
+
+def train_anew(arguments: Sequence[str], umask: int = 0o022, **environment: str) -> Done:
+    """Train to the end as it is typed, in an environment that differs."""
     return subprocess.run(
         _command(arguments),
         capture_output=True,
         text=True,
         check=False,
         umask=umask,
-        env={**os.environ, **environment},
+        env={**_environment(), **environment},
     )
 
 
@@ -53,7 +60,11 @@ def begin(arguments: Sequence[str], log: Path) -> Process:
     """Begin to train; `log` takes what it says on standard error."""
     with log.open("w", encoding="utf-8") as errors:
         return subprocess.Popen(
-            _command(arguments), stdout=subprocess.PIPE, stderr=errors, text=True
+            _command(arguments),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=_environment(),
         )
 
 
@@ -111,15 +122,27 @@ def wait_until(condition: Callable[[], object], process: Process) -> bool:
 def workers(process: Process) -> list[int]:
     """The processes that train, by rank; for a run of one process that one."""
     found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        number = int(entry.name)
-        with suppress(OSError, ValueError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == process.pid:
-                environment = (entry / "environ").read_bytes().split(b"\0")
-                ranks = [int(one[5:]) for one in environment if one.startswith(b"RANK=")]
-                found.update(dict.fromkeys(ranks, number))
+    for number in _descendants(process.pid):
+        with suppress(OSError):
+            for file in Path(f"/proc/{number}/fd").iterdir():
+                # Where a worker keeps its step, for as long as it has something to tell.
+                match = _STEP_FILE.search(os.readlink(file))
+                if match is not None:
+                    found[int(match[1])] = number
     return [found[rank] for rank in sorted(found)] or [process.pid]
+
+
+def _descendants(number: int) -> Iterator[int]:
+    for children in Path(f"/proc/{number}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                yield child
+                yield from _descendants(child)
+
+
+def _environment() -> dict[str, str]:
+    """Without a test's server: these processes have their own, as a user's."""
+    return {name: value for name, value in os.environ.items() if name != ADDRESS}
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

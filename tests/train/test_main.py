@@ -17,7 +17,10 @@ from retort.core.errors import StorageError, UserError, VerificationError
 from retort.core.seal import verify
 from retort.data.store.store import TokenStore
 from retort.train.main import main
-from tests.tiny.runs import tiny_recipe, train, typed
+from tests.processes.forks import forks
+from tests.tiny.runs import tiny_recipe, train, train_anew, typed
+
+server = forks("retort.train.run.worker")
 
 FILES = {
     ".lock",
@@ -264,7 +267,7 @@ def test_processes_started_by_hand_that_are_too_many_are_one_line(
 
 def test_a_hub_that_is_away_is_an_error_and_no_other_data(tmp_path: Path) -> None:
     arguments = ["--config", "agnews_distilbert", "--out", str(tmp_path / "run")]
-    done = train(arguments, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "hub"))
+    done = train_anew(arguments, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "hub"))
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: model distilbert/distilbert-base-uncased is not in the local")

@@ -14,21 +14,23 @@ if __name__ == "__main__":
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from retort.core.atomic import storage_errors
 from retort.core.cli import Arguments, Invocation, exit_code, positive, run
 from retort.core.config import Recipe, find_recipe, load_recipe, to_yaml
 from retort.core.errors import DataError, RetortError, UserError, VerificationError
+from retort.core.forks.client import fork_server, start
 from retort.core.paths import check_place
 from retort.core.seal import verify
 from retort.core.signals import Terminated
 from retort.evaluate.cross_validation import CrossValidation, Fold, render_folds
 from retort.evaluate.metrics import Metrics
 from retort.models.checkpoint import KIND
+from retort.train.main import WORKER
 from retort.train.recipe import TrainingRecipe, recipes
 
 _MOST = 100
@@ -43,15 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     out = invocation.resolve(options.out)
     check_place(out / "fold-0")
     folds = _recipes(options.config, options.set, options.folds, invocation.working_directory)
-    for number, recipe in enumerate(folds):
-        directory = out / f"fold-{number}"
-        if (directory / _FINISHED).is_file():
-            _check_same(directory, recipe)
-            print(f"# fold {number} is finished: {directory}", file=sys.stderr)
-            continue
-        print(f"# fold {number} of {options.folds}: {directory}", file=sys.stderr, flush=True)
-        settings = [*options.set, *_settings(number, options.folds)]
-        _train(_command(options.config, settings, directory, options.nproc), directory)
+    _train_missing(options, folds, out)
     found = CrossValidation(
         folds[0].name,
         tuple(read_fold(out / f"fold-{number}", number) for number in range(options.folds)),
@@ -69,6 +63,24 @@ def main(arguments: Sequence[str]) -> int:
     if not options.json:
         print(found.line())
     return 0
+
+
+def _train_missing(
+    options: argparse.Namespace, folds: Sequence[Recipe[TrainingRecipe]], out: Path
+) -> None:
+    with ExitStack() as stack:
+        for number, recipe in enumerate(folds):
+            directory = out / f"fold-{number}"
+            if (directory / _FINISHED).is_file():
+                _check_same(directory, recipe)
+                print(f"# fold {number} is finished: {directory}", file=sys.stderr)
+                continue
+            print(f"# fold {number} of {options.folds}: {directory}", file=sys.stderr, flush=True)
+            settings = [*options.set, *_settings(number, options.folds)]
+            command = _command(options.config, settings, directory, options.nproc)
+            # The first starts a server, which is there for all.
+            stack.enter_context(fork_server(WORKER))
+            _train(command, directory)
 
 
 def read_fold(directory: Path, number: int) -> Fold:
@@ -126,7 +138,7 @@ def _check_same(directory: Path, recipe: Recipe[TrainingRecipe]) -> None:
 
 
 def _command(config: str, settings: Sequence[str], directory: Path, nproc: int | None) -> list[str]:
-    command = [sys.executable, "-m", "retort.train.main", "--config", config]
+    command = ["retort.train.main", "--config", config]
     for setting in settings:
         command += ["--set", setting]
     if nproc is not None:
@@ -142,7 +154,7 @@ def _train(command: Sequence[str], directory: Path) -> None:
     """
     # Its last line, the seal, is not ours: standard output is for the result of all folds. Its own
     # session: Ctrl-C reaches this process alone, which then asks the other to save and leave.
-    with subprocess.Popen(command, stdout=sys.stderr.fileno(), start_new_session=True) as training:
+    with start(command, stdout=sys.stderr) as training:
         try:
             code = training.wait()
         except (KeyboardInterrupt, Terminated) as asked:

@@ -35,6 +35,8 @@ from retort.train.run.directory import CHECKPOINT, check_usable, clear
 from retort.train.run.request import Request, load, typed
 
 _OVERWRITE = "--overwrite"
+WORKER = "retort.train.run.worker"
+"""What imports all that a run needs."""
 _PROCESS_BYTES = 1 << 26
 """What a process has in memory for itself alone once PyTorch is loaded."""
 
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     if not plan.is_plain:
         _check_processes(plan.nproc, recipe.config)
         left = [one for one in without_launch_arguments(arguments) if one != _OVERWRITE]
-        launch(plan, "retort.train.main", left)
+        launch(plan, WORKER, ["retort.train.main", *left])
     return _work(request, invocation)
 
 

@@ -15,6 +15,7 @@ import pytest
 from retort.core.errors import ConfigError, DataError, StorageError
 from retort.core.seal import verify
 from retort.train.main import main
+from tests.processes.forks import forks
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     begin,
@@ -27,6 +28,8 @@ from tests.tiny.runs import (
     typed,
     wait_until,
 )
+
+server = forks("retort.train.run.worker")
 
 STEPS = 200
 

@@ -161,7 +161,7 @@ def without_launch_arguments(arguments: Sequence[str]) -> list[str]:
     return parser.parse_known_args(list(arguments))[1]
 
 
-def launch(plan: Launch, module: str, arguments: Sequence[str]) -> NoReturn:
+def launch(plan: Launch, imports: str, command: Sequence[str]) -> NoReturn:
     """Become the agent that runs a module as the workers of a run, until all have ended.
 
     Standard output and standard error of rank 0 are this process's own. When a worker fails the
@@ -174,19 +174,16 @@ def launch(plan: Launch, module: str, arguments: Sequence[str]) -> NoReturn:
     machine was lost; otherwise 1, or the exit code of a worker that gave no reason.
 
     Args:
-        module: run as `python -m module arguments` with torchrun's variables.
+        imports: a module that workers import, which is done once for all of them where they can be
+            forked (`retort.core.forks`).
+        command: a module and its arguments, run with torchrun's variables.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     # Until the new program hears them.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    agent = ["-m", "retort.train.processes.agent", json.dumps(asdict(plan)), module, *arguments]
-    # torch reads the variable when it is loaded, and its warnings hold C++ stacks: a new start.
-    os.execve(
-        sys.executable,
-        [sys.executable, *agent],
-        {**os.environ, "TORCH_CPP_LOG_LEVEL": "FATAL"},
-    )
+    agent = ["-m", "retort.train.processes.agent", json.dumps(asdict(plan)), imports, *command]
+    os.execv(sys.executable, [sys.executable, *agent])
 
 
 def _check_endpoint(text: str) -> None:

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import yaml
 from retort.core.atomic import storage_errors, sync_path
 from retort.core.config import Recipe
 from retort.core.errors import VerificationError
+from retort.core.forks.client import run as run_process
 from retort.core.seal import Sealed, remember, sealed_here
 from retort.data.store.store import TokenStore
 from retort.evaluate.held_out import HELD_OUT
@@ -172,7 +171,7 @@ def _without_places(config: TrainingRecipe) -> str:
 
 def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -> dict[str, Any]:
     """Have a process that knows only the files verify them."""
-    command = [sys.executable, "-m", "retort.evaluate.verify", "--json"]
+    command = ["retort.evaluate.verify", "--json"]
     command += ["--checkpoint", str(checkpoint.path), "--seal", checkpoint.seal]
     command += ["--store", str(task.store.sealed.path)]
     command += [f"--{task.results.name}", str(task.results.path(run))]
@@ -180,10 +179,8 @@ def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -
         command += ["--min-accuracy", str(config.evaluate.min_accuracy)]
     if config.evaluate.max_loss is not None:
         command += ["--max-loss", str(config.evaluate.max_loss)]
-    # Its own session: Ctrl-C reaches this process alone, which then stops the other.
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, start_new_session=True
-    )
+    # In its own session: Ctrl-C reaches this process alone, which then ends the other.
+    done = run_process(command)
     if not done.stdout:
         reason = done.stderr.strip().removeprefix("error: ")
         raise VerificationError(f"the fresh process failed: {reason}")

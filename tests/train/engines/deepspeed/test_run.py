@@ -8,6 +8,7 @@ import pytest
 from retort.core.errors import ConfigError
 from retort.core.seal import verify
 from retort.train.main import main
+from tests.processes.forks import forks
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     checkpoints,
@@ -17,6 +18,8 @@ from tests.tiny.runs import (
     train,
     typed,
 )
+
+server = forks("retort.train.run.worker")
 
 TWO = ("--nproc", "2")
 DEEPSPEED = ["backend=deepspeed", "deepspeed.zero_stage=2"]

@@ -1,0 +1,169 @@
+"""The fork server's own process.
+
+python -m retort.core.forks.server LISTENER OWNER MODULE...
+"""
+
+import gc
+import importlib
+import io
+import os
+import runpy
+import selectors
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from retort.core.forks.parent_death import die_with
+from retort.core.forks.protocol import Request, receive_request, send_number
+from retort.core.signals import SIGNALS, starting
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Import, and serve; a forked process leaves by here, as what it has become."""
+    listener, owner = (socket.socket(fileno=int(number)) for number in arguments[:2])
+    # A new process hears none until it can (`starting`).
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for module in arguments[2:]:
+        # Whoever runs it imports it again, and says why it cannot be.
+        with suppress(Exception):
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # the collector would touch, and so copy, what is shared
+    address = Path(listener.getsockname())
+    request = _Server(listener, owner).serve()
+    if request is None:
+        shutil.rmtree(address.parent, ignore_errors=True)
+    else:
+        _become(request)
+
+
+class _Server:
+    """Forks as it is asked to, tells how each process ended, and ends those nobody waits for."""
+
+    def __init__(self, listener: socket.socket, owner: socket.socket) -> None:
+        self._number = os.getpid()
+        self._listener, self._owner = listener, owner
+        self._woken, waking = socket.socketpair()
+        self._waking = waking
+        for one in (self._woken, waking):
+            one.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        for each in (listener, owner, self._woken):
+            self._selector.register(each, selectors.EVENT_READ)
+        self._running: dict[socket.socket, int] = {}
+        self._told: dict[socket.socket, int] = {}
+
+    def serve(self) -> Request | None:
+        """Fork until the owner has ended, which is None; in a forked process, what it is to be."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+        while True:
+            for key, _ in self._selector.select():
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                if ready is self._owner:
+                    self._end_all()
+                    return None
+                if ready is self._listener:
+                    request = self._accept()
+                    if request is not None:
+                        return request
+                elif ready is self._woken:
+                    with suppress(BlockingIOError):
+                        self._woken.recv(4096)
+                else:
+                    self._end(ready)
+            self._tell()
+
+    def _accept(self) -> Request | None:
+        connection, _ = self._listener.accept()
+        files: list[int] = []
+        try:
+            request, files = receive_request(connection)
+            number = os.fork()
+        except (OSError, EOFError):
+            # Whoever asked is gone, or there is no room for a process: they start one themselves.
+            connection.close()
+        else:
+            if number == 0:
+                self._leave(connection, files)
+                return request
+            self._running[connection] = number
+            self._selector.register(connection, selectors.EVENT_READ)
+        for file in files:
+            os.close(file)
+        return None
+
+    def _leave(self, connection: socket.socket, files: Sequence[int]) -> None:
+        """Be a process of its own, in the child, and say that it is there."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if not die_with(self._number):
+            os._exit(1)
+        self._selector.close()
+        ours = (self._listener, self._owner, self._woken, self._waking)
+        for each in (*ours, *self._running, *self._told):
+            each.close()
+        os.setsid()
+        for standard, file in enumerate(files):
+            os.dup2(file, standard)
+            os.close(file)
+        with connection:
+            send_number(connection, os.getpid())
+
+    def _tell(self) -> None:
+        """Say to whoever waits how a process has ended. Its number stays taken until they know."""
+        for connection, number in list(self._running.items()):
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            ended = os.waitid(os.P_PID, number, flags)
+            if ended is not None:
+                code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+                self._told[connection] = self._running.pop(connection)
+                with suppress(OSError):
+                    send_number(connection, code)
+
+    def _end(self, connection: socket.socket) -> None:
+        """Nobody waits for a process any more."""
+        self._selector.unregister(connection)
+        connection.close()
+        if connection in self._running:
+            number = self._running.pop(connection)
+            _kill(number)
+        else:
+            number = self._told.pop(connection)
+        os.waitpid(number, 0)
+
+    def _end_all(self) -> None:
+        for number in self._running.values():
+            _kill(number)
+
+
+def _kill(number: int) -> None:
+    """Kill a process and what it has started, if it still runs."""
+    try:
+        os.killpg(number, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(number, signal.SIGKILL)
+
+
+def _become(request: Request) -> None:
+    """Run the module as a new interpreter would."""
+    os.chdir(request.directory)
+    os.umask(request.umask)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+    starting(quietly=request.quietly)
+    sys.argv = request.command
+    # It is run as what is typed, also if it has been imported.
+    sys.modules.pop(request.command[0], None)
+    runpy.run_module(request.command[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,21 @@
+"""For tests that start many processes which import the same: they are forked from one that has."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from retort.core.forks.client import fork_server
+
+
+def forks(*modules: str) -> Callable[[], Iterator[None]]:
+    """A fixture of a test file: a server that has imported these modules, while its tests run.
+
+    What is started by `retort.core.forks` is forked from it, also by processes that tests start.
+    """
+
+    @pytest.fixture(scope="module", autouse=True)
+    def server() -> Iterator[None]:
+        with fork_server(*modules):
+            yield
+
+    return server
