@@ -4,7 +4,6 @@ Run as `python -m tests.processes.ddp RECIPE DIRECTORY RANK SIZE`. Micro-batches
 clipping and optimiser are those of the recipe; what differs is who adds up gradients in which order.
 """
 
-import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from retort.core.config import load_recipe
 from retort.core.digest import sha256_bytes
+from retort.core.forks.client import Captured
 from retort.models.determinism import fix_arithmetic, seed_from
 from retort.models.parameters import parameter_groups
 from retort.train.engines.contract.tree import share_of
@@ -26,14 +26,11 @@ from retort.train.tasks.open import open_task
 def train(recipe: Path, directory: Path, size: int) -> str:
     """Have `size` processes train together; the SHA-256 of the weights."""
     directory.mkdir()
-    command = [sys.executable, "-m", "tests.processes.ddp", str(recipe), str(directory)]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(size)], stdout=subprocess.PIPE, text=True)
-        for rank in range(size)
-    ]
-    outputs = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * size
-    digests = {output.strip() for output in outputs}
+    command = ["tests.processes.ddp", str(recipe), str(directory)]
+    processes = [Captured([*command, str(rank), str(size)]) for rank in range(size)]
+    done = [process.wait() for process in processes]
+    assert [process.returncode for process in done] == [0] * size, done[0].stderr
+    digests = {process.stdout.strip() for process in done}
     assert len(digests) == 1, "ranks of one run ended with different weights"
     return digests.pop()
 

@@ -6,7 +6,6 @@ Run as `python -m tests.processes.deepspeed JOB` by `train`, which says what a j
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from retort.core.forks.client import Captured
 from retort.models.determinism import fix_arithmetic, seed_from
 from retort.train.engines.deepspeed.engine import DeepSpeedEngine, DeepSpeedSettings
 from retort.train.processes.world import World
@@ -148,18 +148,13 @@ def train(
     }
     home = {**os.environ, "HOME": str(directory)}
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.processes.deepspeed", json.dumps({**job, "rank": rank})],
-            stdout=subprocess.PIPE,
-            stderr=(directory / f"rank{rank}.log").open("w"),
-            env=home,
-        )
+        Captured(["tests.processes.deepspeed", json.dumps({**job, "rank": rank})], home)
         for rank in range(size)
     ]
-    for rank, process in enumerate(processes):
-        output, _ = process.communicate()
-        assert process.returncode == 0, (directory / f"rank{rank}.log").read_text()
-        assert output == b"", "DeepSpeed spoke on standard output"
+    for process in processes:
+        done = process.wait()
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "", "DeepSpeed spoke on standard output"
     return {case: _read(directory, case) for case in cases}
 
 

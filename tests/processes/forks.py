@@ -7,7 +7,7 @@ import pytest
 from retort.core.forks.client import fork_server
 
 
-def forks(*modules: str) -> Callable[[], Iterator[None]]:
+def fork_server_for(*modules: str) -> Callable[[], Iterator[None]]:
     """A fixture of a test file: a server that has imported these modules, while its tests run.
 
     What is started by `retort.core.forks` is forked from it, also by processes that tests start.

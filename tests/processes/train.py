@@ -11,21 +11,24 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from retort.core.cli import run
 from retort.core.errors import UserError
 from retort.train.processes.environment import is_worker
-from retort.train.processes.failures import recorded
 from retort.train.processes.launch import (
     add_launch_arguments,
     launch,
     launch_from,
     without_launch_arguments,
 )
-from retort.train.processes.stop import StopRequest, stop_request
-from retort.train.processes.world import World, joined
+
+if TYPE_CHECKING:
+    from retort.train.processes.stop import StopRequest
+    from retort.train.processes.world import World
+
+LIBRARIES = "retort.train.processes.world"
+"""What a worker imports that takes long."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,7 +51,18 @@ def main(arguments: Sequence[str]) -> int:
     plan = launch_from(options)
     if not is_worker(os.environ, plan) and not plan.is_plain:
         worker = ["tests.processes.train", *without_launch_arguments(arguments)]
-        launch(plan, "retort.train.processes.world", worker)
+        launch(plan, LIBRARIES, worker)
+    return _work(options)
+
+
+def _work(options: argparse.Namespace) -> int:
+    # What only starts others does without.
+    import torch
+
+    from retort.train.processes.failures import recorded
+    from retort.train.processes.stop import stop_request
+    from retort.train.processes.world import joined
+
     with (
         recorded(os.environ) as mark,
         joined(os.environ, options.rendezvous, collective_timeout_s=options.collective) as world,
@@ -77,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def trace(directory: Path | None, world: World, what: str) -> None:
+def trace(directory: Path | None, world: "World", what: str) -> None:
     """Leave a line in a file of this process."""
     if directory is not None:
         with (directory / f"{os.getpid()}").open("a", encoding="utf-8") as file:
@@ -109,7 +123,9 @@ def _alone(seconds: float, stops: bool) -> None:
     time.sleep(seconds)
 
 
-def _save_and_leave(stop: StopRequest, world: World, traces: Path | None, seconds: float) -> None:
+def _save_and_leave(
+    stop: "StopRequest", world: "World", traces: Path | None, seconds: float
+) -> None:
     time.sleep(seconds)
     trace(traces, world, "saved")
     stop.leave()

@@ -12,10 +12,10 @@ import pytest
 
 from retort.core.seal import verify
 from retort.train.main import main
-from tests.processes.forks import forks
+from tests.processes.forks import fork_server_for
 from tests.tiny.runs import seal_of, tiny_recipe, train_anew, typed
 
-server = forks("retort.train.run.worker")
+server = fork_server_for("retort.train.run.worker")
 
 SAME = ("metrics.jsonl", "logits.safetensors", "evaluation.json")
 

@@ -12,11 +12,11 @@ from retort.data.config import CorpusConfig
 from retort.data.preparation.run import prepare_store
 from retort.train.main import main
 from tests.processes import ddp as ddp_process
-from tests.processes.forks import forks
+from tests.processes.forks import fork_server_for
 from tests.tiny.runs import checkpoints, sealed, train, typed
 from tests.tiny.store import minilm_tokenizer
 
-server = forks("retort.train.run.worker")
+server = fork_server_for("retort.train.run.worker")
 
 STEPS, CLIP = 5, 0.5
 

@@ -17,10 +17,10 @@ from retort.core.errors import StorageError, UserError, VerificationError
 from retort.core.seal import verify
 from retort.data.store.store import TokenStore
 from retort.train.main import main
-from tests.processes.forks import forks
+from tests.processes.forks import fork_server_for
 from tests.tiny.runs import tiny_recipe, train, train_anew, typed
 
-server = forks("retort.train.run.worker")
+server = fork_server_for("retort.train.run.worker")
 
 FILES = {
     ".lock",

@@ -15,7 +15,7 @@ import pytest
 from retort.core.errors import ConfigError, DataError, StorageError
 from retort.core.seal import verify
 from retort.train.main import main
-from tests.processes.forks import forks
+from tests.processes.forks import fork_server_for
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     begin,
@@ -29,7 +29,7 @@ from tests.tiny.runs import (
     wait_until,
 )
 
-server = forks("retort.train.run.worker")
+server = fork_server_for("retort.train.run.worker")
 
 STEPS = 200
 

@@ -5,18 +5,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from retort.core.errors import UserError
+from retort.core.forks import client as forks
+from retort.core.forks.client import ADDRESS
 from retort.train.processes.launch import Launch, without_launch_arguments
 from retort.train.processes.world import PeerLost
-from tests.processes.train import free_port, living_workers
+from tests.processes.forks import fork_server_for
+from tests.processes.train import LIBRARIES, free_port, living_workers
+
+server = fork_server_for(LIBRARIES)
 
 Run = subprocess.CompletedProcess[str]
 Start = Callable[..., "subprocess.Popen[str]"]
+OWN = {name: value for name, value in os.environ.items() if name != ADDRESS}
+"""Of an agent that has a fork server of its own, as one has it that is typed."""
+ANEW = {**OWN, ADDRESS: "/nowhere"}
+"""Of an agent that starts interpreters, as where there is a GPU: no server answers it."""
 _STEPS = ("--steps", "5", "--at", "3")
 
 
@@ -25,20 +34,29 @@ def _command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str) -> Run:
-    return subprocess.run(_command(*arguments), capture_output=True, text=True, check=False)
+    return forks.run(["tests.processes.train", *arguments])
+
+
+def run_anew(environment: Mapping[str, str], *arguments: str) -> Run:
+    return subprocess.run(
+        _command(*arguments), capture_output=True, text=True, check=False, env=environment
+    )
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*arguments: str, log: str = "stderr") -> "subprocess.Popen[str]":
+    def begin(
+        *arguments: str, log: str = "stderr", environment: Mapping[str, str] = os.environ
+    ) -> "subprocess.Popen[str]":
         with (tmp_path / log).open("w", encoding="utf-8") as errors:
             process = subprocess.Popen(
                 _command("--traces", str(tmp_path / "traces"), *arguments),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env=environment,
             )
         started.append(process)
         return process
@@ -90,8 +108,11 @@ def test_a_bug_in_one_rank_is_told_once_with_rank_step_and_traceback() -> None:
     assert done.stderr.count("Traceback") == 1
 
 
-def test_a_users_mistake_in_one_rank_is_one_line_and_exit_code_2() -> None:
-    done = run("--nproc", "2", *_STEPS, "--rank", "1", "--do", "mistake")
+@pytest.mark.parametrize("environment", [OWN, ANEW], ids=["forked", "anew"])
+def test_a_users_mistake_in_one_rank_is_one_line_and_exit_code_2(
+    environment: Mapping[str, str],
+) -> None:
+    done = run_anew(environment, "--nproc", "2", *_STEPS, "--rank", "1", "--do", "mistake")
     assert done.returncode == 2
     line = "error: rank 1 of 2, in step 3: data.path: there is nothing; give another"
     assert done.stderr.splitlines() == ["rank 0 is here", line]
@@ -104,16 +125,20 @@ def test_a_users_mistake_is_not_tried_again() -> None:
     assert done.stderr.splitlines() == ["rank 0 is here", line]
 
 
-def test_a_killed_worker_is_named_and_not_the_ranks_that_lost_it() -> None:
-    done = run("--nproc", "3", *_STEPS, "--rank", "2", "--do", "kill")
+@pytest.mark.parametrize("environment", [OWN, ANEW], ids=["forked", "anew"])
+def test_a_killed_worker_is_named_and_not_the_ranks_that_lost_it(
+    environment: Mapping[str, str],
+) -> None:
+    done = run_anew(environment, "--nproc", "3", *_STEPS, "--rank", "2", "--do", "kill")
     assert done.returncode == 128 + signal.SIGKILL
     assert "error: rank 2 of 3 was killed by SIGKILL in step 3" in done.stderr
     assert "lost another rank" not in done.stderr
     assert done.stderr.splitlines()[-1].endswith("the kernel does that when memory runs out")
 
 
-def test_a_worker_that_aborts_leaves_its_last_words() -> None:
-    done = run("--nproc", "2", *_STEPS, "--rank", "1", "--do", "abort")
+@pytest.mark.parametrize("environment", [OWN, ANEW], ids=["forked", "anew"])
+def test_a_worker_that_aborts_leaves_its_last_words(environment: Mapping[str, str]) -> None:
+    done = run_anew(environment, "--nproc", "2", *_STEPS, "--rank", "1", "--do", "abort")
     assert done.returncode == 128 + signal.SIGABRT
     assert "error: rank 1 of 2 was killed by SIGABRT in step 3; its last words:" in done.stderr
     assert done.stderr.splitlines()[-1] == "last words"
@@ -135,11 +160,13 @@ def test_a_failure_starts_all_ranks_again_as_often_as_allowed() -> None:
     assert "starting again, with 2 processes in all; rank 0 to 1 here" in done.stderr
 
 
+@pytest.mark.parametrize("environment", [OWN, ANEW], ids=["forked", "anew"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_to_the_launcher_reaches_all_workers_and_waits_for_them(
-    start: Start, tmp_path: Path, number: int, code: int
+    start: Start, tmp_path: Path, number: int, code: int, environment: Mapping[str, str]
 ) -> None:
-    process = start("--nproc", "2", "--steps", "100000", "--pause", "0.05", "--saving", "1")
+    endless = ("--steps", "100000", "--pause", "0.05", "--saving", "1")
+    process = start("--nproc", "2", *endless, environment=environment)
     wait_for(lambda: traces(tmp_path).count("step 2\n") == 2, process)
     process.send_signal(number)
     process.communicate()
@@ -157,8 +184,11 @@ def test_workers_that_do_not_leave_in_their_grace_are_killed(start: Start, tmp_p
     assert not living_workers(tmp_path / "traces")
 
 
-def test_a_killed_launcher_leaves_no_worker(start: Start, tmp_path: Path) -> None:
-    process = start("--nproc", "2", "--steps", "100000", "--pause", "0.05")
+@pytest.mark.parametrize("environment", [OWN, ANEW], ids=["forked", "anew"])
+def test_a_killed_launcher_leaves_no_worker(
+    start: Start, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    process = start("--nproc", "2", "--steps", "100000", "--pause", "0.05", environment=environment)
     wait_for(lambda: traces(tmp_path).count("step 1\n") == 2, process)
     assert len(living_workers(tmp_path / "traces")) == 2
     process.kill()

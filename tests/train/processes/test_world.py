@@ -1,9 +1,6 @@
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,24 +8,23 @@ import pytest
 import torch
 
 from retort.core.errors import UserError
+from retort.core.forks.client import Captured
 from retort.train.processes.environment import is_worker
 from retort.train.processes.launch import Launch
 from retort.train.processes.world import PeerLost, World, joined
-from tests.processes.train import free_port
+from tests.processes.forks import fork_server_for
+from tests.processes.train import LIBRARIES, free_port
+
+server = fork_server_for(LIBRARIES)
 
 _PLACE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
 
 
-def start(rank: int, size: int, port: int, *arguments: str) -> "subprocess.Popen[str]":
+def start(rank: int, size: int, port: int, *arguments: str) -> Captured:
     """One process as a PyTorchJob starts it: with variables, and no agent."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.processes.train", *arguments],
-        env={**os.environ, **place, "RANK": str(rank), "WORLD_SIZE": str(size)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    variables = {**os.environ, **place, "RANK": str(rank), "WORLD_SIZE": str(size)}
+    return Captured(["tests.processes.train", *arguments], variables)
 
 
 @contextmanager
@@ -104,9 +100,9 @@ def test_a_port_in_use_is_named() -> None:
 def test_something_else_that_answers_at_the_port_is_told() -> None:
     with listening() as port:
         other = start(1, 2, port, "--rendezvous", "1")
-        _, errors = other.communicate()
-    assert other.returncode == 2
-    assert "answers, but not as the meeting place of a run" in errors
+        done = other.wait()
+    assert done.returncode == 2
+    assert "answers, but not as the meeting place of a run" in done.stderr
 
 
 def test_nobody_at_the_meeting_place_is_told() -> None:
@@ -123,42 +119,42 @@ def test_ranks_that_do_not_arrive_are_named_by_all_who_did() -> None:
     port = free_port()
     processes = [start(rank, 4, port, "--rendezvous", "6") for rank in (0, 1)]
     for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 2
+        done = process.wait()
+        assert done.returncode == 2
         place = f"127.0.0.1:{port}"
-        assert f"ranks 2 and 3 of 4 did not arrive at {place} within 6 s" in errors
-        assert "Traceback" not in errors
+        assert f"ranks 2 and 3 of 4 did not arrive at {place} within 6 s" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_processes_with_variables_and_no_agent_meet() -> None:
     port = free_port()
     processes = [start(rank, 2, port) for rank in (0, 1)]
     for process in processes:
-        output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        assert output.startswith("ranks [0, 1] {'named by': 0}")
+        done = process.wait()
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("ranks [0, 1] {'named by': 0}")
 
 
 def test_a_rank_that_loses_another_says_so_in_one_line() -> None:
     port = free_port()
     deed = ("--steps", "5", "--at", "3", "--rank", "1", "--do", "kill")
     stays, ends = (start(rank, 2, port, *deed) for rank in (0, 1))
-    _, errors = stays.communicate()
-    ends.communicate()
-    assert stays.returncode == PeerLost.exit_code
-    assert "error: rank 0 of 2 lost another rank in step 3; that one ended or hangs" in errors
-    assert "Traceback" not in errors
+    done = stays.wait()
+    ends.wait()
+    assert done.returncode == PeerLost.exit_code
+    assert "error: rank 0 of 2 lost another rank in step 3; that one ended or hangs" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_bug_without_an_agent_shows_rank_and_step_below_its_traceback() -> None:
     port = free_port()
     deed = ("--steps", "5", "--at", "3", "--rank", "1", "--do", "bug")
     stays, ends = (start(rank, 2, port, *deed) for rank in (0, 1))
-    _, errors = ends.communicate()
-    stays.communicate()
-    assert ends.returncode == 1
-    assert "ZeroDivisionError: a bug of the test" in errors
-    assert errors.splitlines()[-1].endswith("in rank 1 of 2, step 3")
+    done = ends.wait()
+    stays.wait()
+    assert done.returncode == 1
+    assert "ZeroDivisionError: a bug of the test" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("in rank 1 of 2, step 3")
 
 
 def test_a_bug_between_collectives_is_not_taken_for_a_lost_rank() -> None:
@@ -235,16 +231,16 @@ def test_what_the_first_rank_does_alone_may_take_longer_than_a_collective() -> N
     times = ("--collective", "2", "--alone", "5")
     processes = [start(rank, 2, port, *times) for rank in (0, 1)]
     for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+        done = process.wait()
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_first_rank_that_stands_still_alone_is_noticed() -> None:
     port = free_port()
     times = ("--collective", "2", "--alone", "5")
     first, other = (start(rank, 2, port, *times, "--stops") for rank in (0, 1))
-    _, errors = other.communicate()
-    assert other.returncode == PeerLost.exit_code
-    assert "error: lost rank 0: it has given no sign of life for 2 s" in errors
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    done = other.wait()
+    assert done.returncode == PeerLost.exit_code
+    assert "error: lost rank 0: it has given no sign of life for 2 s" in done.stderr
+    first.process.kill()
+    first.wait()

@@ -17,7 +17,7 @@ from retort.core.signals import Terminated
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.checkpoints.resume import checkpoint_path
 from retort.train.main import main
-from tests.processes.forks import forks
+from tests.processes.forks import fork_server_for
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     checkpoints,
@@ -27,7 +27,7 @@ from tests.tiny.runs import (
     typed,
 )
 
-server = forks("retort.train.run.worker")
+server = fork_server_for("retort.train.run.worker")
 
 SECTIONS: dict[str, dict[str, object]] = {
     "train": {"steps": 60},

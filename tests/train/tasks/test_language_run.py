@@ -9,11 +9,11 @@ import yaml
 from retort.core.seal import verify
 from retort.models.checkpoint import load_language_model
 from retort.train.main import main
-from tests.processes.forks import forks
+from tests.processes.forks import fork_server_for
 from tests.tiny.inputs import COMMON
 from tests.tiny.runs import as_if_killed_at_the_end, evaluation, sealed, train, typed
 
-server = forks("retort.train.run.worker")
+server = fork_server_for("retort.train.run.worker")
 
 CONTEXT, STEPS = 16, 60
 

@@ -162,19 +162,44 @@ def start(
     )
 
 
-def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a module to its end, as `start` does, and keep what it says."""
-    with _memory() as stdout, _memory() as stderr:
-        process = start(command, stdout=stdout, stderr=stderr, quietly=True)
+class Captured:
+    """A process of `start`, and what it says.
+
+    Attributes:
+        process: it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] = os.environ,
+        *,
+        quietly: bool = False,
+    ) -> None:
+        self._stdout, self._stderr = _memory(), _memory()
+        self.process = start(command, environment, self._stdout, self._stderr, quietly=quietly)
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; if that is interrupted, it ends as well."""
         try:
-            code = process.wait()
+            code = self.process.wait()
         except BaseException:
-            process.kill()
-            process.wait()
+            self.process.kill()
+            self.process.wait()
             raise
-        for file in (stdout, stderr):
-            file.seek(0)
-        return subprocess.CompletedProcess(process.args, code, stdout.read(), stderr.read())
+        said = []
+        for file in (self._stdout, self._stderr):
+            with file:
+                file.seek(0)
+                said.append(file.read())
+        return subprocess.CompletedProcess(self.process.args, code, *said)
+
+
+def run(
+    command: Sequence[str], environment: Mapping[str, str] = os.environ, *, quietly: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a module to its end, as `start` does, and keep what it says."""
+    return Captured(command, environment, quietly=quietly).wait()
 
 
 def _memory() -> IO[str]:

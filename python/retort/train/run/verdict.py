@@ -180,7 +180,7 @@ def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -
     if config.evaluate.max_loss is not None:
         command += ["--max-loss", str(config.evaluate.max_loss)]
     # In its own session: Ctrl-C reaches this process alone, which then ends the other.
-    done = run_process(command)
+    done = run_process(command, quietly=True)
     if not done.stdout:
         reason = done.stderr.strip().removeprefix("error: ")
         raise VerificationError(f"the fresh process failed: {reason}")
