@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from retort.core.forks.client import Process
 from retort.core.seal import verify
 from tests.tiny.runs import (
-    Process,
     begin,
     checkpoints,
-    seal_of,
+    seal_said,
     sealed,
     steps_written,
     tiny_recipe,
@@ -74,18 +74,18 @@ def kill_again_and_again(recipe: Path, place: Path, kills: int, seed: int) -> Ch
     while chaos.kills < kills:
         run = place / f"run-{len(chaos.seals)}"
         while chaos.kills < kills:
-            output = _start_and_kill(recipe, run, chance, chaos)
-            if output is not None:
+            seal = _start_and_kill(recipe, run, chance, chaos)
+            if seal is not None:
                 break
         else:
-            output = train(typed(recipe, run, "--nproc", str(MOST - 1))).stdout
-        chaos.seals.append(seal_of(output))
+            seal = sealed(train(typed(recipe, run, "--nproc", str(MOST - 1))))
+        chaos.seals.append(seal)
         assert [name for name in checkpoints(run) if name.startswith(".")] == []
     return chaos
 
 
 def _start_and_kill(recipe: Path, run: Path, chance: random.Random, chaos: Chaos) -> str | None:
-    """One start and its kill; the output of a run that was quicker than its killer."""
+    """One start and its kill; the seal of a run that was quicker than its killer."""
     every = set(range(1, MOST + 1))
     # Each has its turn once; from then on any of them comes.
     size = chance.choice(sorted(every - chaos.sizes or every))
@@ -103,11 +103,11 @@ def _start_and_kill(recipe: Path, run: Path, chance: random.Random, chaos: Chaos
     except ProcessLookupError:
         alive = False
     _signal(family, signal.SIGCONT)
-    output, _ = process.communicate()
+    process.wait()
     text = log.read_text()
     assert "Traceback" not in text, text
     if process.returncode == 0:
-        return output
+        return seal_said(log)
     assert alive, text
     _wait_for_the_end_of(family)
     chaos.kills += 1

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from tests.processes.chaos import MOST, kill_again_and_again, recipe_to_kill, undisturbed
+from tests.processes.forks import fork_server_for
 
+server = fork_server_for("retort.train.run.worker")
 KILLS, SEED = 20, 0
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from retort.core.forks.client import ADDRESS, run
+from retort.core.forks.client import ADDRESS, Process, run, start
 from tests.tiny.inputs import write_documents, write_recipe, write_weights
 
 Done = subprocess.CompletedProcess[str]
-Process = subprocess.Popen[str]
 _STEP_FILE = re.compile(r"/rank-(\d+)/error\.json\.step$")
 _SEAL = re.compile(r"seal (sha256:[0-9a-f]{64}) ")
 
@@ -58,14 +57,13 @@ def train_anew(arguments: Sequence[str], umask: int = 0o022, **environment: str)
 
 def begin(arguments: Sequence[str], log: Path) -> Process:
     """Begin to train; `log` takes what it says on standard error."""
-    with log.open("w", encoding="utf-8") as errors:
-        return subprocess.Popen(
-            _command(arguments),
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=_environment(),
-        )
+    with log.with_suffix(".seal").open("w+", encoding="utf-8") as output, log.open("w") as errors:
+        return start(["retort.train.main", *arguments], stdout=output, stderr=errors)
+
+
+def seal_said(log: Path) -> str:
+    """The seal that a run has ended with which was begun with this log."""
+    return seal_of(log.with_suffix(".seal").read_text(encoding="utf-8"))
 
 
 def sealed(done: Done) -> str:
@@ -120,9 +118,12 @@ def wait_until(condition: Callable[[], object], process: Process) -> bool:
 
 
 def workers(process: Process) -> list[int]:
-    """The processes that train, by rank; for a run of one process that one."""
+    """The processes that train, by rank; for a run of one process that one.
+
+    They are forked on behalf of `process`, or of this one: no other run may be going on.
+    """
     found = {}
-    for number in _descendants(process.pid):
+    for number in _descendants(os.getpid()):
         with suppress(OSError):
             for file in Path(f"/proc/{number}/fd").iterdir():
                 # Where a worker keeps its step, for as long as it has something to tell.

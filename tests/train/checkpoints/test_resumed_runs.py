@@ -91,7 +91,7 @@ def test_a_signal_saves_and_the_same_command_goes_on_with_more_processes(
     process = begin(typed(recipe, out, "--nproc", before), tmp_path / "log")
     wait_until(lambda: steps_written(out), process)
     process.send_signal(number)
-    process.communicate()
+    process.wait()
     errors = (tmp_path / "log").read_text()
     assert process.returncode == code, errors
     assert "Traceback" not in errors
