@@ -26,7 +26,7 @@ from tests.processes.prepare import (
 )
 from tests.tiny.store import bert_tokenizer, documents, write_corpus
 
-COUNT = 6000
+COUNT = 3000
 FILES = 20
 Kill = Callable[[int], object]
 
@@ -41,7 +41,7 @@ def kill_parent(number: int) -> None:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six megabytes in forty files."""
+    """Eight megabytes in twenty files."""
     root = tmp_path_factory.mktemp("corpus")
     config = write_corpus(root / "documents", documents(COUNT, words=400), FILES)
     return write_recipe(root, config, bert_tokenizer())
