@@ -1,5 +1,6 @@
 """tools/ci/gate as a user meets it, and the count of tests at the end of CI."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -106,6 +107,33 @@ def test_a_gate_over_its_budget_warns(capfd: pytest.CaptureFixture[str]) -> None
     slow = gates.Gate("slow", "", 0, ())
     assert gates.run(slow) == 0
     assert "slow took 0.0 minutes; its budget is 0" in capfd.readouterr().err
+
+
+def test_the_list_shows_how_long_a_gate_took_here_when_it_last_passed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    gate = _made(("sh", "-c", "sleep 0.01"))
+
+    def listed() -> str:
+        assert gates.main(["--list"]) == 0
+        return capsys.readouterr().out
+
+    assert listed().count("not yet run here") == len(listed().splitlines())
+    quality = dataclasses.replace(gate, name="quality")
+    for other in (
+        dataclasses.replace(quality, commands=(("false",),)),
+        dataclasses.replace(quality, part=True),
+    ):
+        gates.run(other)
+    assert "took" not in listed(), "of failed gates and of parts of one no time is kept"
+    assert gates.run(quality) == 0
+    assert "took  0.0 here, 20" in listed().splitlines()[0]
+    (tmp_path / "retort" / "gates.json").write_text("half of a fi")
+    assert "took" not in listed()
+    assert gates.run(quality) == 0
+    rows = json.loads(_gate("--list", "--json").stdout)
+    assert [row["name"] for row in rows if row["measured"] is not None] == ["quality"]
 
 
 def test_a_gate_without_an_end_fails() -> None:

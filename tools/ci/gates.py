@@ -4,6 +4,7 @@ Only the standard library of Python 3.11 is used here, as this runs before anyth
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -31,6 +33,7 @@ class Gate:
         commands: run in order in the checkout; the first that fails ends the gate.
         nightly: too long, or too dependent on what others publish, to stand before a change.
         divisible: its last command tests `//...`, of which `--shard` takes a part.
+        part: it is such a part.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Gate:
     commands: tuple[tuple[str, ...], ...]
     nightly: bool = False
     divisible: bool = False
+    part: bool = False
 
 
 _SMALL = ("//tests/oci:small_image",)
@@ -229,6 +233,7 @@ def part(gate: Gate, shard: int, shards: int) -> Gate:
     return dataclasses.replace(
         gate,
         budget_minutes=math.ceil(gate.budget_minutes / shards),
+        part=True,
         commands=(*first, (*last[:-1], *chosen)),
     )
 
@@ -257,22 +262,57 @@ def run(gate: Gate) -> int:
         )
         prefix = "::warning::" if os.environ.get("GITHUB_ACTIONS") else "warning: "
         print(prefix + warning, file=sys.stderr)
+    if code == 0 and not gate.part:
+        _remember(gate, minutes)
     verdict = "passed" if code == 0 else f"FAILED (exit code {code})"
     print(f"gate {gate.name} {verdict} in {minutes:.1f} min", file=sys.stderr, flush=True)
     return code
 
 
+def _record() -> pathlib.Path:
+    """Where this machine keeps how long each gate took here when it last passed."""
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(cache, "retort", "gates.json")
+
+
+def _measured() -> dict[str, dict[str, Any]]:
+    try:
+        rows = json.loads(_record().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return rows if isinstance(rows, dict) else {}
+
+
+def _remember(gate: Gate, minutes: float) -> None:
+    """Keep a time for `--list`, if there is a place for it."""
+    row = {"minutes": round(minutes, 1), "date": time.strftime("%Y-%m-%d")}
+    record = _record()
+    partial = record.with_name(f"{record.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({**_measured(), gate.name: row}), encoding="utf-8")
+        partial.replace(record)
+
+
 def _list(gates: Sequence[Gate], as_json: bool) -> None:
+    measured = _measured()
     if as_json:
         rows = [
-            {"name": gate.name, "budget_minutes": gate.budget_minutes, "what": gate.what}
+            {
+                "name": gate.name,
+                "budget_minutes": gate.budget_minutes,
+                "measured": measured.get(gate.name),
+                "what": gate.what,
+            }
             for gate in gates
         ]
         print(json.dumps(rows, indent=2))
         return
     width = max(len(gate.name) for gate in gates)
     for gate in gates:
-        print(f"{gate.name:<{width}}  {gate.budget_minutes:>3} min  {gate.what}")
+        row = measured.get(gate.name)
+        took = f"took {row['minutes']:>4} here, {row['date']}" if row else "not yet run here"
+        print(f"{gate.name:<{width}}  {gate.budget_minutes:>3} min  {took:<26}  {gate.what}")
 
 
 def _shard(text: str) -> tuple[int, int]:
