@@ -10,15 +10,18 @@ import pytest
 import yaml
 
 from retort.core.errors import DataError
+from retort.core.forks.client import run
 from retort.core.seal import verify
 from retort.data.preparation.recipe import TokenizerConfig, read_tokenizer
 from retort.data.store.store import KIND, TokenStore
+from tests.processes.forks import fork_server_for
 from tests.tiny.inputs import write_documents, write_weights
+
+server = fork_server_for("retort.data.prepare", "matplotlib.figure")
 
 
 def _run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"retort.data.{module}", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run([f"retort.data.{module}", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
