@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tarfile
@@ -214,11 +213,3 @@ def test_a_pack_cannot_write_outside(tmp_path: pathlib.Path) -> None:
     done = _scan(tmp_path, pack)
     assert done.returncode == 2
     assert "would be written outside" in done.stderr
-
-
-def test_every_program_that_it_runs_is_there() -> None:
-    named = re.findall(r'_tool\(\s*"([a-z_.]+)"', SCRIPT.read_text())
-    assert len(named) == 4
-    folder = SCRIPT.parents[1] / "oci"
-    missing = [name for name in named if not (folder / f"{name.replace('.', '/')}.py").is_file()]
-    assert missing == []

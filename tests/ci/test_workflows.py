@@ -122,6 +122,7 @@ def called(files: Files, path: str) -> dict[str, list[str]]:
 # What stands in a workflow beside the gates: a script of tools/ci, or one of these.
 _SCRIPT = r"python3 tools/ci/[a-z_]+\.py( [\w./:=~-]+| \"([\w./:=-]|\$\{\w+(#v)?\})*\")*"
 _OTHER = (
+    r"\./tools/bazel run //tools/ci:image_reports --( [\w./-]+)+",
     r"apt-get -qq update\napt-get -qq install --yes --no-install-recommends [a-z0-9 -]+",
     r'git config --system --add safe\.directory "\$\{GITHUB_WORKSPACE\}"',
     r"sudo sysctl --write kernel\.apparmor_restrict_unprivileged_userns=0",

@@ -1,8 +1,8 @@
-"""What the workflow of images does beside its gate: `python3 tools/ci/images.py label|report|scan|push --help`.
+"""What the workflow of images does beside its gate: `python3 tools/ci/images.py label|scan|push --help`.
 
-`label` builds what is published, with its commit and version; `report` packs what was built last; `scan` and `push`
-read that pack in jobs of their own. A scanner and another registry are settings; without them nothing fails. Only the
-standard library of Python 3.11 is used here.
+`label` builds what is published, with its commit and version; `scan` and `push` read the pack of
+`//tools/ci:image_reports` in jobs of their own. A scanner and another registry are settings; without them nothing
+fails. Only the standard library of Python 3.11 is used here: these jobs install nothing.
 """
 
 import argparse
@@ -43,10 +43,6 @@ def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -
     return done.stdout
 
 
-def _tool(name: str, *arguments: object, environment: Mapping[str, str] | None = None) -> str:
-    return _run([sys.executable, "-m", f"tools.oci.{name}", *map(str, arguments)], environment)
-
-
 def _setting(name: str) -> str:
     value = os.environ.get(name, "")
     if not value:
@@ -71,55 +67,6 @@ def label(source: str, revision: str, version: str) -> None:
     labels = {"source": source, "revision": revision, "version": version}
     flags = (f"--//docker:{name}={value}" for name, value in labels.items())
     _run(["./tools/bazel", "build", *flags, *(f"//docker:{image}" for image in IMAGES)])
-
-
-def report(out: pathlib.Path, sizes: pathlib.Path, built: pathlib.Path) -> None:
-    """Describes and packs the built images.
-
-    Args:
-        out: gets `reports/` and `images.tar` with a folder for each image: layout, SBOM and provenance.
-        sizes: those of an earlier build, if there are any; they are compared, and replaced by this build's.
-        built: where `IMAGE_cpu`, its `.digest` and `.contents.json` are.
-    Raises:
-        ImageError: an image is not there, or a tool failed.
-    """
-    reports = out / "reports"
-    reports.mkdir(parents=True, exist_ok=True)
-    sizes.mkdir(parents=True, exist_ok=True)
-    summary = []
-    with tarfile.open(out / "images.tar", "w", dereference=True) as pack:
-        for image in IMAGES:
-            layout = built / f"{image}_cpu"
-            contents = built / f"{image}_cpu.contents.json"
-            digest = built / f"{image}_cpu.digest"
-            size, sbom = sizes / f"{image}.json", reports / f"{image}.sbom.json"
-            provenance = reports / f"{image}.provenance.json"
-            locks = [
-                "third_party/requirements/cpu.lock",
-                *CHECKOUT.glob("third_party/debian/*.lock"),
-            ]
-            against = [f"--against={size}"] if size.is_file() else []
-            said = _tool(
-                "report.report",
-                *("--layout", layout, "--contents", contents, *against),
-                *("--json", reports / f"{image}.json", "--html", reports / f"{image}.html"),
-            )
-            shutil.copyfile(reports / f"{image}.json", size)
-            _tool("attest.sbom", "--contents", contents, "--digest-file", digest, "--out", sbom)
-            _tool(
-                "attest.provenance",
-                *("--layout", layout, "--target", f"//docker:{image}"),
-                *("--locks", *locks, "--require-clean", "--out", provenance),
-            )
-            summary.append(said)
-            pack.add(layout, f"{image}/layout")
-            pack.add(sbom, f"{image}/sbom.json")
-            pack.add(provenance, f"{image}/provenance.json")
-    text = "\n".join(summary)
-    print(text)
-    if "GITHUB_STEP_SUMMARY" in os.environ:
-        with pathlib.Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
-            file.write(text)
 
 
 def _unpack(pack: pathlib.Path, folder: pathlib.Path) -> None:
@@ -222,12 +169,14 @@ def push(pack: pathlib.Path, tag: str) -> None:
         for image in IMAGES:
             attached = [f"{folder / image / file}:{kind}" for file, kind in _ATTACHED.items()]
             print(
-                _tool(
-                    "distribution.push",
-                    *("--layout", folder / image / "layout"),
-                    *("--repository", f"{repository}/{image}", "--tag", tag),
-                    *(f"--attach={one}" for one in attached),
-                    environment=environment | {"DOCKER_CONFIG": name},
+                _run(
+                    [
+                        *(sys.executable, "-m", "tools.oci.distribution.push"),
+                        *("--layout", str(folder / image / "layout")),
+                        *("--repository", f"{repository}/{image}", "--tag", tag),
+                        *(f"--attach={one}" for one in attached),
+                    ],
+                    environment | {"DOCKER_CONFIG": name},
                 ),
                 end="",
             )
@@ -250,10 +199,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     labelling.add_argument("--source", required=True)
     labelling.add_argument("--revision", required=True)
     labelling.add_argument("--version", default="")
-    reporting = steps.add_parser("report")
-    reporting.add_argument("--out", required=True, type=pathlib.Path)
-    reporting.add_argument("--sizes", required=True, type=pathlib.Path)
-    reporting.add_argument("--built", type=pathlib.Path, default=CHECKOUT / "bazel-bin/docker")
     scanning = steps.add_parser("scan")
     scanning.add_argument("--images", required=True, type=pathlib.Path)
     scanning.add_argument("--out", required=True, type=pathlib.Path)
@@ -263,8 +208,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.step == "label":
         label(options.source, options.revision, options.version)
-    elif options.step == "report":
-        report(options.out.resolve(), options.sizes.resolve(), options.built)
     elif options.step == "scan":
         scan(options.images, options.out)
     else:

@@ -18,7 +18,7 @@ from tools.oci.image import contents as contents_file
 from tools.oci.image.layout import Layout, canonical_json
 from tools.oci.report.markdown import markdown
 from tools.oci.report.page import page
-from tools.oci.report.size_changes import budgets, compare
+from tools.oci.report.size_changes import APP_BUDGET, budgets, compare
 from tools.oci.report.sizes import measure, read_sizes
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB)?")
@@ -74,7 +74,7 @@ def _arguments() -> argparse.ArgumentParser:
         "--budget-app",
         type=bytes_of,
         metavar="SIZE",
-        default="5MB",
+        default=APP_BUDGET,
         help="what a change of our code moves",
     )
     parser.add_argument(
