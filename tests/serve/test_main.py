@@ -10,8 +10,6 @@ import shlex
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +29,7 @@ from openapi_schema_validator import OAS31Validator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
+from retort.core.forks.client import run, start
 from retort.core.seal import sealing, verify
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import Checkpoint, load_checkpoint
@@ -38,10 +37,14 @@ from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.predict import predict
+from tests.processes.forks import fork_server_for
 from tests.tiny.checkpoints import save_checkpoint
 
+forks = fork_server_for("retort.serve.main", "transformers.models.bert.modeling_bert")
 LABELS = ("business", "politics", "sport", "tech")
 MAX_BODY = 4096
+PATIENT = ("--receive-seconds", "3600")
+"""Of a server that waits for what a busy client sends."""
 JSON_TYPE = {"content-type": "application/json"}
 TEXTS = ("shares rose", "the vote was close", "two goals, one win", "новый телефон", "猫 🙂", "x9")
 JSON_VALUES = st.recursive(
@@ -56,11 +59,12 @@ class ServerProcess:
     """`retort.serve.main` in a fresh process. `ready` is the line that it says when it serves."""
 
     def __init__(self, checkpoint: Path, *options: str, files: int = 1024) -> None:
-        command = [sys.executable, "-m", "retort.serve.main", "--checkpoint", str(checkpoint)]
-        limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
-        self.process = subprocess.Popen(
-            [*limited, "--port", "0", *options], stderr=subprocess.PIPE, text=True
-        )
+        limited = ["tests.processes.few_files", str(files), "retort.serve.main"]
+        command = [*limited, "--checkpoint", str(checkpoint), "--port", "0", *options]
+        said, says = os.pipe()
+        self.process = start(command, stderr=says)
+        os.close(says)
+        self._said = os.fdopen(said, encoding="utf-8")
         self.lines: list[str] = []
         self._ready: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -97,21 +101,18 @@ class ServerProcess:
         return code, self.lines[self.lines.index(self.ready) + 1 :]
 
     def _read(self) -> None:
-        assert self.process.stderr
-        for line in self.process.stderr:
-            self.lines.append(line.rstrip("\n"))
-            if line.startswith("ready: "):
-                self._ready.put(self.lines[-1])
+        with self._said:
+            for line in self._said:
+                self.lines.append(line.rstrip("\n"))
+                if line.startswith("ready: "):
+                    self._ready.put(self.lines[-1])
         self._ready.put("")
 
 
 def refused(checkpoint: Path, *options: str) -> tuple[int, list[str]]:
     """The exit code and the lines of a server that must not start, typed beside the checkpoint."""
-    command = [sys.executable, "-m", "retort.serve.main", "--checkpoint", checkpoint.name]
     typed_in = {**os.environ, "BUILD_WORKING_DIRECTORY": str(checkpoint.parent)}
-    ended = subprocess.run(
-        [*command, *options], capture_output=True, text=True, check=False, env=typed_in
-    )
+    ended = run(["retort.serve.main", "--checkpoint", checkpoint.name, *options], typed_in)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr.splitlines()
 
@@ -493,7 +494,7 @@ def test_no_request_fails_across_sigterm_for_whoever_asks_whether_it_is_ready(
 def test_sigterm_lets_a_request_finish_after_the_server_has_closed(
     checkpoint: Path, loaded: Checkpoint
 ) -> None:
-    with ServerProcess(checkpoint, "--drain-seconds", "0") as server:
+    with ServerProcess(checkpoint, "--drain-seconds", "0", *PATIENT) as server:
         body = json.dumps({"text": "in flight"}).encode()
         connection, go_on = begin_request(server.address, len(body))
         with connection:
@@ -508,7 +509,7 @@ def test_sigterm_lets_a_request_finish_after_the_server_has_closed(
 
 
 def test_health_is_answered_when_more_connect_than_files_may_be_open(checkpoint: Path) -> None:
-    with ServerProcess(checkpoint, "--receive-seconds", "3600", files=128) as server:
+    with ServerProcess(checkpoint, *PATIENT, files=128) as server:
         crowd = []
         for _ in range(150):
             crowd.append(socket.create_connection(server.address))
@@ -545,7 +546,7 @@ def test_ctrl_c_ends_an_idle_server_without_a_word(checkpoint: Path) -> None:
 
 
 def test_a_second_ctrl_c_ends_it_at_once_and_says_what_was_lost(checkpoint: Path) -> None:
-    with ServerProcess(checkpoint) as server:
+    with ServerProcess(checkpoint, *PATIENT) as server:
         connection, go_on = begin_request(server.address, size=100)
         with connection:
             assert go_on.startswith(b"HTTP/1.1 100 ")
@@ -588,7 +589,7 @@ def test_a_request_cut_off_by_its_time_is_one_line(checkpoint: Path) -> None:
 
 
 def test_a_lost_terminal_lets_a_request_finish(checkpoint: Path, loaded: Checkpoint) -> None:
-    with ServerProcess(checkpoint) as server:
+    with ServerProcess(checkpoint, *PATIENT) as server:
         body = json.dumps({"text": "in flight"}).encode()
         connection, _ = begin_request(server.address, len(body))
         with connection:
