@@ -15,7 +15,8 @@ def fork_server_for(*modules: str) -> Callable[[], Iterator[None]]:
 
     @pytest.fixture(scope="module", autouse=True)
     def server() -> Iterator[None]:
-        with fork_server(*modules):
+        # As that of workers (`retort.train.processes.launch.fork_workers`).
+        with fork_server(*modules, TORCH_CPP_LOG_LEVEL="ERROR"):
             yield
 
     return server

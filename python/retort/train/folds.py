@@ -23,7 +23,7 @@ from retort.core.atomic import storage_errors
 from retort.core.cli import Arguments, Invocation, exit_code, positive, run
 from retort.core.config import Recipe, find_recipe, load_recipe, to_yaml
 from retort.core.errors import DataError, RetortError, UserError, VerificationError
-from retort.core.forks.client import fork_server, start
+from retort.core.forks.client import start
 from retort.core.paths import check_place
 from retort.core.seal import verify
 from retort.core.signals import Terminated
@@ -31,6 +31,7 @@ from retort.evaluate.cross_validation import CrossValidation, Fold, render_folds
 from retort.evaluate.metrics import Metrics
 from retort.models.checkpoint import KIND
 from retort.train.main import WORKER
+from retort.train.processes.launch import fork_workers
 from retort.train.recipe import TrainingRecipe, recipes
 
 _MOST = 100
@@ -79,7 +80,7 @@ def _train_missing(
             settings = [*options.set, *_settings(number, options.folds)]
             command = _command(options.config, settings, directory, options.nproc)
             # The first starts a server, which is there for all.
-            stack.enter_context(fork_server(WORKER))
+            stack.enter_context(fork_workers(WORKER))
             _train(command, directory)
 
 

@@ -22,7 +22,7 @@ _LONGEST_ADDRESS = 100
 
 
 @contextmanager
-def fork_server(*modules: str) -> Iterator[None]:
+def fork_server(*modules: str, **environment: str) -> Iterator[None]:
     """Have this process, and those that it starts, start Python modules by fork (`start`).
 
     Does nothing where there is a server already, or an accelerator, whose driver does not survive a
@@ -30,6 +30,8 @@ def fork_server(*modules: str) -> Iterator[None]:
 
     Args:
         modules: imported by the server, while this process goes on.
+        environment: variables that libraries read while they are imported, beside those of this
+            process.
     """
     if ADDRESS in os.environ or sys.platform != "linux" or any(map(os.path.exists, _ACCELERATORS)):
         yield
@@ -48,6 +50,7 @@ def fork_server(*modules: str) -> Iterator[None]:
                 [sys.executable, "-m", "retort.core.forks.server", *map(str, numbers), *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                env={**os.environ, **environment},
                 pass_fds=numbers,
                 start_new_session=True,
             )

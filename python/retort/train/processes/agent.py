@@ -13,13 +13,8 @@ import os
 from collections.abc import Sequence
 
 from retort.core.cli import run
-from retort.core.forks.client import fork_server
 from retort.core.signals import nothing_begun
-from retort.train.processes.launch import Launch
-
-# What PyTorch's C++ says, which is decided when it is loaded: of workers errors; of the agent, whose
-# warnings hold C++ stacks and whose errors we tell, nothing.
-_LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+from retort.train.processes.launch import Launch, fork_workers
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,9 +24,9 @@ def main(arguments: Sequence[str]) -> int:
         UserError, PeerLost: as `retort.train.processes.elastic.run_workers`.
     """
     plan, imports, command = Launch(**json.loads(arguments[0])), arguments[1], arguments[2:]
-    os.environ[_LOG_LEVEL] = "ERROR"
-    with fork_server(imports):
-        os.environ[_LOG_LEVEL] = "FATAL"
+    with fork_workers(imports):
+        # PyTorch reads it when it is loaded. Its warnings hold C++ stacks, and its errors we tell.
+        os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"
         # Takes a second to import, in which the server imports what workers need.
         with nothing_begun():
             from retort.train.processes.elastic import run_workers

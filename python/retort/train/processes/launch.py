@@ -10,11 +10,13 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from retort.core.cli import positive
 from retort.core.errors import UserError, shown
+from retort.core.forks.client import fork_server
 from retort.core.signals import SIGNALS
 
 _RUN = "retort"
@@ -159,6 +161,14 @@ def without_launch_arguments(arguments: Sequence[str]) -> list[str]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_launch_arguments(parser)
     return parser.parse_known_args(list(arguments))[1]
+
+
+def fork_workers(imports: str) -> AbstractContextManager[None]:
+    """Have the workers that are started inside forked from a process that has imported a module.
+
+    Of what PyTorch's C++ says they tell errors, which is decided while it is loaded.
+    """
+    return fork_server(imports, TORCH_CPP_LOG_LEVEL="ERROR")
 
 
 def launch(plan: Launch, imports: str, command: Sequence[str]) -> NoReturn:
