@@ -72,7 +72,7 @@ def test_what_is_behind_the_last_target_counts_for_nothing(store: Path) -> None:
         one
         for step in range(40)
         for one in (task.micro_batch(step, shard) for shard in range(SHARDS))
-        if min(one.targets) < CONTEXT  # type: ignore[union-attr]
+        if min(one.targets) < CONTEXT
     )
     row = int(batch.targets.argmin())
     before = task.loss(task.model, batch, 0)
