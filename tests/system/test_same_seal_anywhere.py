@@ -13,7 +13,7 @@ import pytest
 from retort.core.seal import verify
 from retort.train.main import main
 from tests.processes.forks import fork_server_for
-from tests.tiny.runs import seal_of, tiny_recipe, train_anew, typed
+from tests.tiny.runs import seal_of, tiny_recipe, train, train_anew, typed
 
 server = fork_server_for("retort.train.run.worker")
 
@@ -78,9 +78,7 @@ def test_inputs_at_another_place(first: Path, tmp_path: Path) -> None:
 
 def test_a_machine_with_other_work_to_do(recipe: Path, first: Path, tmp_path: Path) -> None:
     with other_work():
-        command = ["nice", "-n", "10", sys.executable, "-m", "retort.train.main"]
-        arguments = typed(recipe, tmp_path / "run", "--nproc", "2")
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        done = train(typed(recipe, tmp_path / "run", "--nproc", "2"))
     assert done.returncode == 0, done.stderr
     assert seal_of(done.stdout) == verify(first / "checkpoint").seal
     assert_same(tmp_path / "run", first)

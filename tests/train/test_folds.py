@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from retort.core.errors import DataError, UserError, VerificationError
+from retort.core.forks.client import run
 from retort.core.seal import verify
 from retort.data.store.store import TokenStore
 from retort.train.folds import main, read_fold
@@ -38,8 +39,7 @@ def typed(recipe: Path, out: Path, *more: str) -> list[str]:
 
 
 def process(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "retort.train.folds", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run(["retort.train.folds", *arguments])
 
 
 @pytest.fixture(scope="module")
