@@ -1,0 +1,16 @@
+"""For commands of a shell: python -m tests.processes.with_forks serve MODULE COMMAND ... | run MODULE ...
+
+`serve` runs a command while a fork server has imported a module, `run` a module that it forks.
+"""
+
+import subprocess
+import sys
+
+from retort.core.forks.client import fork_server, start
+
+if __name__ == "__main__":
+    what, module, *rest = sys.argv[1:]
+    if what == "serve":
+        with fork_server(module, TORCH_CPP_LOG_LEVEL="ERROR"):
+            sys.exit(subprocess.run(rest, check=False).returncode)
+    sys.exit(start([module, *rest]).wait())
