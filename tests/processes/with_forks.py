@@ -6,11 +6,12 @@
 import subprocess
 import sys
 
-from retort.core.forks.client import fork_server, start
+from retort.core.forks.client import start
+from retort.train.processes.launch import fork_workers
 
 if __name__ == "__main__":
     what, module, *rest = sys.argv[1:]
     if what == "serve":
-        with fork_server(module, TORCH_CPP_LOG_LEVEL="ERROR"):
+        with fork_workers(module):
             sys.exit(subprocess.run(rest, check=False).returncode)
     sys.exit(start([module, *rest]).wait())

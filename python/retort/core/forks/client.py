@@ -18,7 +18,8 @@ ADDRESS = "RETORT_FORK_SERVER"
 """The variable that tells a process where its server listens."""
 # A driver that was asked anything, and be it for the number of its devices, is of no use after a fork.
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-_LONGEST_ADDRESS = 100
+# Of an address the kernel takes 107 bytes, of which the names below are a few.
+_LONGEST_DIRECTORY = 80
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def fork_server(*modules: str, **environment: str) -> Iterator[None]:
         return
     temporary = tempfile.gettempdir()
     with tempfile.TemporaryDirectory(
-        prefix="retort-", dir=temporary if len(temporary) < _LONGEST_ADDRESS // 2 else "/tmp"
+        prefix="retort-", dir=temporary if len(temporary) < _LONGEST_DIRECTORY else "/tmp"
     ) as directory:
         address = os.path.join(directory, "forks")
         owner, owned = socket.socketpair()

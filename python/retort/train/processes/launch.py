@@ -20,6 +20,8 @@ from retort.core.forks.client import fork_server
 from retort.core.signals import SIGNALS
 
 _RUN = "retort"
+WORKER_VARIABLES = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+"""Of workers. PyTorch reads it while it is loaded: what its C++ says is errors alone."""
 COLLECTIVE_TIMEOUT_S = 300
 """How long a rank waits for the others by default, when it is not known why they do not come."""
 _MOST = 10_000_000
@@ -164,11 +166,8 @@ def without_launch_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def fork_workers(imports: str) -> AbstractContextManager[None]:
-    """Have the workers that are started inside forked from a process that has imported a module.
-
-    Of what PyTorch's C++ says they tell errors, which is decided while it is loaded.
-    """
-    return fork_server(imports, TORCH_CPP_LOG_LEVEL="ERROR")
+    """Have the workers that are started inside forked from a process that has imported a module."""
+    return fork_server(imports, **WORKER_VARIABLES)
 
 
 def launch(plan: Launch, imports: str, command: Sequence[str]) -> NoReturn:

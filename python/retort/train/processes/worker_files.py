@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from retort.core.errors import UserError
 from retort.core.signals import SIGNALS
 from retort.train.processes.failures import Failure, read_failure, read_step
+from retort.train.processes.launch import WORKER_VARIABLES
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class RankFiles(LogsSpecs):
             number, size = int(variables["RANK"]), int(variables["WORLD_SIZE"])
             rank = _Rank(number, size, self._root / f"start-{self.starts}" / f"rank-{number}")
             rank.directory.mkdir(parents=True)
-            variables["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+            variables.update(WORKER_VARIABLES)
             variables["TORCHELASTIC_ERROR_FILE"] = str(rank.error_file)
             files.error_files[local] = str(rank.error_file)
             files.stdouts[local] = "" if number == 0 else os.devnull
