@@ -8,10 +8,9 @@ import pytest
 
 from tools.oci.dockerfile.build_graph import closure
 from tools.oci.dockerfile.install_app import install
-from tools.oci.dockerfile.install_wheels import add_byte_code, destination, unpack
+from tools.oci.dockerfile.install_wheels import add_byte_code, unpack
 from tools.oci.dockerfile.requirements import PROGRAMS
 from tools.oci.errors import ImageError
-from tools.oci.layers import left_out
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PEP_552_UNCHECKED = 1
@@ -51,14 +50,18 @@ def _modes(folder: pathlib.Path) -> dict[str, int]:
         ("a-1.data/purelib/torch/test/d", None),
     ],
 )
-def test_members_go_where_images_have_them(member: str, goes: str | None) -> None:
-    assert destination(member, left_out.pattern("tests/\ntorch/test/")) == goes
+def test_members_go_where_images_have_them(
+    tmp_path: pathlib.Path, member: str, goes: str | None
+) -> None:
+    wheel = _wheel(tmp_path / "a.whl", {member: ""})
+    unpack(wheel, tmp_path / "site", "tests/\ntorch/test/")
+    assert list(_modes(tmp_path / "site")) == ([] if goes is None else [goes])
 
 
 @pytest.mark.parametrize("member", ["../a.py", "a/../../b.py", "a-1.data/purelib//etc/passwd"])
-def test_a_member_that_leads_outside_is_refused(member: str) -> None:
+def test_a_member_that_leads_outside_is_refused(tmp_path: pathlib.Path, member: str) -> None:
     with pytest.raises(ImageError, match="outside"):
-        destination(member, left_out.pattern())
+        unpack(_wheel(tmp_path / "a.whl", {member: ""}), tmp_path / "site")
 
 
 def test_modes_are_0644_or_0755_whatever_the_wheel_says(tmp_path: pathlib.Path) -> None:

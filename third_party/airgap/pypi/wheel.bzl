@@ -14,7 +14,7 @@ def _wheel_repository_impl(rctx):
     command += ["--hash=" + digest for digest in rctx.attr.hashes]
     if rctx.attr.index:
         command.append("--index=" + rctx.attr.index)
-    for name in ["pip.py", "source_build.py", "source_builds.json"]:  # wheel.py reads them: a change of one counts
+    for name in ["pip.py", "source_build.py", "source_builds.json", "wheel_files.py"]:  # wheel.py reads them: a change of one counts
         rctx.path(Label("@retort//third_party/requirements:" + name))
     rctx.report_progress("fetching %s %s" % (rctx.attr.distribution, rctx.attr.version))
     done = rctx.execute(command, timeout = 3600, quiet = False)

@@ -12,23 +12,11 @@ import os
 import pathlib
 import py_compile
 import shutil
-import stat
 import sys
 import tempfile
-import zipfile
 
 sys.path.append(str(pathlib.Path(__file__).parents[3]))
-from third_party.requirements import pip, source_build
-
-# A file of one of these names inside a wheel would end the directory's Bazel package.
-_BAZEL_FILES = {
-    "BUILD",
-    "BUILD.bazel",
-    "WORKSPACE",
-    "WORKSPACE.bazel",
-    "MODULE.bazel",
-    "REPO.bazel",
-}
+from third_party.requirements import pip, source_build, wheel_files
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -58,36 +46,16 @@ def _fetch(options: argparse.Namespace, folder: pathlib.Path) -> pathlib.Path:
     return wheel
 
 
-def _destination(name: str) -> str | None:
-    """Where a wheel's member goes (PEP 427): `NAME.data/SCHEME/…` is spread; what is not for import is dropped."""
-    head, _, rest = name.partition("/")
-    if not head.endswith(".data"):
-        return name
-    scheme, _, rest = rest.partition("/")
-    return {"purelib": rest, "platlib": rest, "scripts": f"bin/{rest}"}.get(scheme)
-
-
 def _unpack(wheel: pathlib.Path, target: pathlib.Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        for member in archive.infolist():
-            destination = _destination(member.filename)
-            if (
-                destination is None
-                or member.is_dir()
-                or pathlib.PurePath(destination).name in _BAZEL_FILES
-            ):
-                continue
-            if destination.startswith("/") or ".." in pathlib.PurePath(destination).parts:
-                pip.refuse(f"{wheel.name}: the member {member.filename!r} would be written outside")
-            content = archive.read(member)
-            # A script starts with the path of somebody's interpreter; programs are run as modules here.
-            if destination.startswith("bin/") and content.startswith(b"#!"):
-                continue
-            path = target / destination
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            executable = (member.external_attr >> 16) & stat.S_IXUSR
-            path.chmod(0o555 if executable or destination.startswith("bin/") else 0o444)
+    for file in wheel_files.wheel_files(wheel):
+        program = file.path.startswith("bin/")
+        # A script starts with the path of somebody's interpreter; programs are run as modules here.
+        if program and file.content.startswith(b"#!"):
+            continue
+        path = target / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+        path.chmod(0o555 if file.executable or program else 0o444)
 
 
 def _install(options: argparse.Namespace, home: pathlib.Path) -> None:
@@ -143,7 +111,7 @@ def main() -> None:
     os.umask(0o022)
     # What the layout depends on: the pin, the interpreter whose bytecode it holds, how it is built, this code.
     key = hashlib.sha256(options.interpreter.read_bytes())
-    for code in (__file__, pip.__file__):
+    for code in (__file__, pip.__file__, wheel_files.__file__):
         key.update(pathlib.Path(code).read_bytes())
     key.update("\0".join([options.version, *sorted(options.hash)]).encode())
     if options.distribution in source_build.recipes():
@@ -155,7 +123,7 @@ def main() -> None:
         if not home.is_dir():
             _install(options, home)
         _link(home, options.out)
-    except pip.FetchError as error:
+    except (pip.FetchError, wheel_files.WheelError) as error:
         pip.refuse(error)
     except OSError as error:
         pip.refuse(f"{options.distribution} cannot be unpacked below {home.parent}: {error}")

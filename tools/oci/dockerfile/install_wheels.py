@@ -13,40 +13,14 @@ import compileall
 import os
 import pathlib
 import py_compile
-import re
 import tempfile
-import zipfile
 
 from third_party.requirements import pip, source_build
+from third_party.requirements.wheel_files import WheelError, wheel_files
 from tools.oci import errors
 from tools.oci.dockerfile.requirements import read_lock
 from tools.oci.errors import ImageError
 from tools.oci.layers import left_out
-
-_BAZEL_FILES = frozenset(
-    {"BUILD", "BUILD.bazel", "MODULE.bazel", "REPO.bazel", "WORKSPACE", "WORKSPACE.bazel"}
-)
-_EXECUTABLE = 0o100
-
-
-def destination(member: str, unwanted: re.Pattern[str]) -> str | None:
-    """Where a wheel's member goes below site-packages, or None if it is left out.
-
-    Args:
-        unwanted: see `tools.oci.layers.left_out`.
-    Raises:
-        ImageError: it would go elsewhere.
-    """
-    head, _, rest = member.partition("/")
-    path = member
-    if head.endswith(".data"):
-        scheme, _, path = rest.partition("/")
-        if scheme not in ("purelib", "platlib"):
-            return None
-    parts = pathlib.PurePosixPath(path).parts
-    if path.startswith("/") or ".." in parts:
-        raise ImageError(f"the member {member!r} of a wheel would be written outside")
-    return None if unwanted.search(path) or parts[-1] in _BAZEL_FILES else path
 
 
 def unpack(wheel: pathlib.Path, site_packages: pathlib.Path, listed: str = "") -> None:
@@ -58,18 +32,18 @@ def unpack(wheel: pathlib.Path, site_packages: pathlib.Path, listed: str = "") -
         ImageError: two distributions have different content for one file, or a path leads outside.
     """
     unwanted = left_out.pattern(listed)
-    with zipfile.ZipFile(wheel) as archive:
-        for member in archive.infolist():
-            path = None if member.is_dir() else destination(member.filename, unwanted)
-            if path is None:
+    try:
+        for file in wheel_files(wheel):
+            target = site_packages / file.path
+            if unwanted.search(file.path):
                 continue
-            target = site_packages / path
-            content = archive.read(member)
-            if target.exists() and target.read_bytes() != content:
-                raise ImageError(f"{wheel.name} and another wheel differ in {path}")
+            if target.exists() and target.read_bytes() != file.content:
+                raise ImageError(f"{wheel.name} and another wheel differ in {file.path}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            target.chmod(0o755 if member.external_attr >> 16 & _EXECUTABLE else 0o644)
+            target.write_bytes(file.content)
+            target.chmod(0o755 if file.executable else 0o644)
+    except WheelError as error:
+        raise ImageError(str(error)) from error
 
 
 def fetch(requirements: str, folder: pathlib.Path) -> list[pathlib.Path]:
