@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import distributed
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
@@ -28,7 +28,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as meeting:
         result = Path(meeting) / "result.json"
         arguments = (options.world_size, workload, result)
-        spawn(_rank, arguments, nprocs=options.world_size)  # type: ignore[no-untyped-call]
+        start_processes(  # type: ignore[no-untyped-call]
+            _rank, arguments, nprocs=options.world_size, start_method="fork"
+        )
         print(result.read_text(encoding="utf-8"))
 
 

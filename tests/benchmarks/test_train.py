@@ -24,12 +24,17 @@ from benchmarks.train.parts import (
 )
 from benchmarks.train.workload import Measured, Workload
 from retort.core.config import load_recipe
+from retort.core.forks.client import run
 from retort.data.store.store import TokenStore
 from retort.train.recipe import TrainingRecipe
+from tests.processes.forks import fork_server_for
 from tests.tiny.inputs import write_weights
 from tests.tiny.store import documents, write_tiny_store
 
 STEPS = 3
+server = fork_server_for(
+    "benchmarks.train.ddp", "benchmarks.train.plain", "benchmarks.train.trainer"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,13 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
 def side(seconds: float, **facts: object) -> Measured:
     """A run whose first step is slow and does not count."""
     return Measured(**{"seconds": [9.0, seconds, seconds], "samples": 4, **facts})  # type: ignore[arg-type]
+
+
+def forked(module: str, workload: Workload, *arguments: object) -> Measured:
+    """What `module_side` runs anew."""
+    done = run([module, *map(str, arguments), workload.model_dump_json()])
+    assert done.returncode == 0, done.stderr
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def comparison(**sides: list[float]) -> Comparison:
@@ -87,8 +99,8 @@ def test_every_second_round_is_in_the_opposite_order() -> None:
 
 def test_plain_loops_and_ddp_train_on_the_same_documents(workload: Workload) -> None:
     plain = module_side("benchmarks.train.plain", workload)()
-    whole = module_side("benchmarks.train.plain", workload, "--whole")()
-    ddp = [module_side("benchmarks.train.ddp", workload, "--world-size", size)() for size in (1, 2)]
+    whole = forked("benchmarks.train.plain", workload, "--whole")
+    ddp = [forked("benchmarks.train.ddp", workload, "--world-size", size) for size in (1, 2)]
     for measured in (plain, whole, *ddp):
         assert len(measured.seconds) == STEPS
         assert measured.samples == 8
@@ -101,7 +113,7 @@ def test_plain_loops_and_ddp_train_on_the_same_documents(workload: Workload) -> 
 def test_the_trainer_trains_and_is_evaluated(workload: Workload) -> None:
     digests = set()
     for arguments in ((), ("--group-by-length",)):
-        measured = module_side("benchmarks.train.trainer", workload, *arguments)()
+        measured = forked("benchmarks.train.trainer", workload, *arguments)
         assert len(measured.seconds) == STEPS
         assert measured.accuracy is not None
         assert 0 <= measured.accuracy <= 1

@@ -140,7 +140,7 @@ def written(value: Value) -> bytes:
 
 
 FUZZ = settings(
-    deadline=None, max_examples=700, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

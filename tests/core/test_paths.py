@@ -111,7 +111,7 @@ def test_a_directory_that_may_not_be_searched_or_written_is_refused(tmp_path: Pa
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@settings(deadline=None, max_examples=3000, database=None)
+@settings(deadline=None, max_examples=1000, database=None)
 @example(["a"] * 3000)
 @example(["file", "x"])
 @given(st.lists(_NAMES, max_size=6))

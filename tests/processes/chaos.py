@@ -24,7 +24,7 @@ from tests.tiny.runs import (
 )
 
 SHARDS, MOST = 8, 4
-_STEPS, _EVERY = 300, 5
+_EVERY = 5
 
 
 @dataclass
@@ -48,12 +48,12 @@ class Chaos:
     seals: list[str] = field(default_factory=list)
 
 
-def recipe_to_kill(root: Path) -> Path:
-    """The tiny recipe with many steps and checkpoints."""
+def recipe_to_kill(root: Path, steps: int) -> Path:
+    """The tiny recipe with many checkpoints."""
     return tiny_recipe(
         root,
         {
-            "train": {"steps": _STEPS, "batch": SHARDS, "shards": SHARDS},
+            "train": {"steps": steps, "batch": SHARDS, "shards": SHARDS},
             "checkpoints": {"every": _EVERY},
             "logging": {"tensorboard": False},
         },

@@ -6,6 +6,17 @@ import pytest
 
 from retort.core.forks.client import fork_server
 
+TRAINING = (
+    "retort.train.run.worker",
+    "retort.train.processes.elastic",
+    "transformers.models.bert.modeling_bert",
+    # What the first process of a run loads to tell about it.
+    "matplotlib.figure",
+    "matplotlib.backends.backend_svg",
+    "torch.utils.tensorboard",
+)
+"""What a training run imports, its agent, its workers and their verdict."""
+
 
 def fork_server_for(*modules: str) -> Callable[[], Iterator[None]]:
     """A fixture of a test file: a server that has imported these modules, while its tests run.

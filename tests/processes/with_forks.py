@@ -1,6 +1,6 @@
-"""For commands of a shell: python -m tests.processes.with_forks serve MODULE COMMAND ... | run MODULE ...
+"""For commands of a shell: python -m tests.processes.with_forks serve MODULE,... COMMAND ... | run MODULE ...
 
-`serve` runs a command while a fork server has imported a module, `run` a module that it forks.
+`serve` runs a command while a fork server has imported modules, `run` a module that it forks.
 """
 
 import subprocess
@@ -10,8 +10,8 @@ from retort.core.forks.client import start
 from retort.train.processes.launch import fork_workers
 
 if __name__ == "__main__":
-    what, module, *rest = sys.argv[1:]
+    what, modules, *rest = sys.argv[1:]
     if what == "serve":
-        with fork_workers(module):
+        with fork_workers(*modules.split(",")):
             sys.exit(subprocess.run(rest, check=False).returncode)
-    sys.exit(start([module, *rest]).wait())
+    sys.exit(start([modules, *rest]).wait())

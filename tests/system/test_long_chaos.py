@@ -4,11 +4,11 @@ from pathlib import Path
 
 from tests.processes.chaos import MOST, kill_again_and_again, recipe_to_kill, undisturbed
 
-KILLS, SEED = 200, 1
+STEPS, KILLS, SEED = 300, 200, 1
 
 
 def test_two_hundred_kills_change_no_bit(tmp_path: Path) -> None:
-    recipe = recipe_to_kill(tmp_path / "inputs")
+    recipe = recipe_to_kill(tmp_path / "inputs", STEPS)
     seal = undisturbed(recipe, tmp_path / "undisturbed")
     chaos = kill_again_and_again(recipe, tmp_path, KILLS, SEED)
     assert set(chaos.seals) == {seal}

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from retort.core.seal import verify
-from retort.train.main import main
-from tests.processes.forks import fork_server_for
-from tests.tiny.runs import seal_of, tiny_recipe, train, train_anew, typed
+from tests.processes.forks import TRAINING, fork_server_for
+from tests.tiny.runs import seal_of, sealed, tiny_recipe, train, train_anew, typed
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING)
 
 SAME = ("metrics.jsonl", "logits.safetensors", "evaluation.json")
 
@@ -72,7 +71,7 @@ def test_inputs_at_another_place(first: Path, tmp_path: Path) -> None:
         tmp_path / "moved",
         {"train": {"threads": 2, "steps": 30}, "checkpoints": {"every": 20}},
     )
-    assert main(typed(moved, tmp_path / "run")) == 0
+    sealed(train(typed(moved, tmp_path / "run")))
     assert_same(tmp_path / "run", first)
 
 
@@ -101,6 +100,6 @@ def other_work() -> Iterator[None]:
 def test_the_control_another_recipe_has_another_seal(
     recipe: Path, first: Path, tmp_path: Path, setting: str
 ) -> None:
-    assert main(typed(recipe, tmp_path / "run", settings=[setting])) == 0
+    sealed(train(typed(recipe, tmp_path / "run", settings=[setting])))
     weights = Path("checkpoint", "model.safetensors")
     assert (tmp_path / "run" / weights).read_bytes() != (first / weights).read_bytes()

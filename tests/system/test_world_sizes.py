@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ddp as ddp_process
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.processes.world_sizes import CLIP, Seen, train_by, write_recipe
 
-server = fork_server_for("retort.train.run.worker")
-STEPS = 5
+server = fork_server_for(*TRAINING)
+STEPS = 3
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,11 @@ def test_clipping_bites_at_every_step_and_checkpoints_differ_from_one_another(al
     steps = [json.loads(line) for line in alone.metrics.splitlines()]
     assert len(steps) == STEPS
     assert all(step["gradient_norm"] > CLIP for step in steps)
-    assert list(alone.kept) == ["step-00000002", "step-00000004"]
-    assert len({alone.final, *alone.kept.values()}) == 3
+    assert list(alone.kept) == ["step-00000002"]
+    assert alone.kept["step-00000002"] != alone.final
 
 
-@pytest.mark.parametrize("processes", [2, 3, 8])
+@pytest.mark.parametrize("processes", [3, 8])
 def test_every_number_of_processes_has_the_seals_of_one(
     recipe: Path, alone: Seen, tmp_path: Path, processes: int
 ) -> None:

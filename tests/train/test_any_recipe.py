@@ -113,7 +113,7 @@ _TEXTS = st.one_of(
     ),
 )
 _ANY = settings(
-    deadline=None, max_examples=700, suppress_health_check=[HealthCheck.too_slow], database=None
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 
 

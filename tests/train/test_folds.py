@@ -16,10 +16,10 @@ from retort.core.forks.client import run
 from retort.core.seal import verify
 from retort.data.store.store import TokenStore
 from retort.train.folds import main, read_fold
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.inputs import write_documents, write_recipe, write_weights
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING)
 FOLDS = 3
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from retort.core.errors import StorageError, UserError, VerificationError
+from retort.core.errors import StorageError, UserError
+from retort.core.forks.client import Captured
 from retort.core.seal import verify
 from retort.data.store.store import TokenStore
 from retort.train.main import main
-from tests.processes.forks import fork_server_for
-from tests.tiny.runs import tiny_recipe, train, train_anew, typed
+from tests.processes.forks import TRAINING, fork_server_for
+from tests.tiny.runs import sealed, tiny_recipe, train, train_anew, typed
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING)
 
 FILES = {
     ".lock",
@@ -102,12 +103,12 @@ def test_a_run_holds_all_that_is_promised(first: FirstRun, recipe: Path) -> None
 
 
 def test_a_store_that_is_there_gives_the_seal_of_the_run_that_made_it(
-    recipe: Path, first: FirstRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Path, first: FirstRun, tmp_path: Path
 ) -> None:
     section = f"data={{source: token_store, store: {first.out}/tokens, max_tokens: 16}}"
     out = tmp_path / "run"
-    assert main(typed(recipe, out, settings=[section])) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"seal {first.seal} {out}/checkpoint"
+    done = train(typed(recipe, out, settings=[section]))
+    assert done.stdout.splitlines()[-1] == f"seal {first.seal} {out}/checkpoint"
     assert set(os.listdir(out)) == FILES - {"tokens"}
     assert str(first.out / "tokens") in (out / "recipe.yaml").read_text()
     assert str(first.out) not in (out / "checkpoint" / "manifest.json").read_text()
@@ -121,15 +122,17 @@ def test_the_card_names_the_data_and_gives_a_command_that_works(
     if not own:
         out = tmp_path / "with space" / "run"
         section = f"data={{source: token_store, store: {first.out}/tokens, max_tokens: 16}}"
-        assert main(typed(recipe, out, settings=[section])) == 0
+        sealed(train(typed(recipe, out, settings=[section])))
     card = (out / "README.md").read_text()
     assert "name: directory" in card and "`directory`, sealed as `sha256:" in card
     assert "base_model: weights\n" in card and "fine-tuned from `weights`" in card
     assert "0.0 million" not in card and " parameters, fine-tuned" in card
     command = card.split("```sh\n")[1].split("```")[0]
-    verify = f"{sys.executable} -m retort.evaluate.verify"
-    command = command.replace("./tools/bazel run //train:verify --", verify)
-    for place, run in ((out, "."), (tmp_path, str(out))):
+    forked = "tests.processes.with_forks run retort.evaluate.verify"
+    for place, run, module in ((out, ".", "retort.evaluate.verify"), (tmp_path, str(out), forked)):
+        command = command.replace(
+            "./tools/bazel run //train:verify --", f"{sys.executable} -m {module}"
+        )
         done = subprocess.run(
             ["bash", "-euc", command.replace("RUN=.", f"RUN={shlex.quote(run)}")],
             cwd=place,
@@ -153,7 +156,7 @@ def test_a_recipe_of_another_name_gives_the_same_seal(
 ) -> None:
     renamed = tmp_path / "renamed.yaml"
     renamed.write_bytes(recipe.read_bytes())
-    assert main(typed(renamed, tmp_path / "run")) == 0
+    sealed(train(typed(renamed, tmp_path / "run")))
     assert first.seal in capsys.readouterr().out
 
 
@@ -161,13 +164,13 @@ def test_another_seed_has_another_seal_and_a_run_is_replaced_only_when_asked(
     recipe: Path, first: FirstRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert main(typed(recipe, out, settings=["train.seed=5"])) == 0
+    sealed(train(typed(recipe, out, settings=["train.seed=5"])))
     before = verify(out / "checkpoint").seal
     assert before != first.seal
     with pytest.raises(StorageError, match="run: holds a run already; add --overwrite"):
         main(typed(recipe, out))
     assert verify(out / "checkpoint").seal == before
-    assert main(typed(recipe, out, "--overwrite")) == 0
+    sealed(train(typed(recipe, out, "--overwrite")))
     assert capsys.readouterr().out.splitlines()[-1] == f"seal {first.seal} {out}/checkpoint"
     assert os.listdir(tmp_path) == ["run"]
 
@@ -182,12 +185,12 @@ def test_what_is_not_a_run_is_never_replaced(recipe: Path, tmp_path: Path) -> No
 
 
 def test_a_run_under_its_accuracy_fails_and_is_kept_for_a_look(
-    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Path, tmp_path: Path
 ) -> None:
     low = ("evaluate.min_accuracy=1.0", "optimizer.lr=1e-9")
-    with pytest.raises(VerificationError, match=r"accuracy 0\.\d+ is under evaluate.min_accuracy"):
-        main(typed(recipe, tmp_path / "run", settings=low))
-    assert capsys.readouterr().out == ""
+    done = train(typed(recipe, tmp_path / "run", settings=low))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(r"accuracy 0\.\d+ is under evaluate.min_accuracy", done.stderr)
     assert set(os.listdir(tmp_path / "run")) == FILES
     assert "Failed: accuracy" in (tmp_path / "run" / "report.html").read_text()
 
@@ -249,18 +252,16 @@ def test_processes_started_by_hand_that_are_too_many_are_one_line(
     with socket.create_server(("localhost", 0)) as server:
         port = str(server.getsockname()[1])
     started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "retort.train.main", *one_shard],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment, "MASTER_PORT": port, "RANK": str(rank)},
+        Captured(
+            ["retort.train.main", *one_shard],
+            {**os.environ, **environment, "MASTER_PORT": port, "RANK": str(rank)},
         )
         for rank in range(2)
     ]
     for process in started:
-        _, errors = process.communicate()
-        assert process.returncode == 2
-        assert errors.splitlines()[-1].startswith(
+        done = process.wait()
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith(
             "error: train.shards: 1 logical shards cannot be shared by 2 processes"
         )
 

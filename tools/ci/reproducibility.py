@@ -2,7 +2,7 @@
 
 By one process twice, by two, and by two that are killed with kill -9 on the way and three that go on: all
 these seals must be equal, and the one of the other seed must differ, so that the gate cannot pass by comparing
-nothing. Python's hash seed is drawn anew by every process.
+nothing. Python's hash seed is drawn anew by every process. Two run at a time, so that each has a busy neighbour.
 """
 
 import os
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _STEPS, _EVERY = 16, 6
@@ -30,29 +31,37 @@ def _command(out: pathlib.Path, *settings: str) -> list[str]:
     return ["./tools/bazel", "run", "//train", "--", *_RECIPE, *settings, "--out", str(out)]
 
 
-def _train(out: pathlib.Path, umask: int, environment: dict[str, str], *settings: str) -> str:
+def _train(out: pathlib.Path, *settings: str, umask: int = 0o022, **environment: str) -> str:
+    """The seal of a run. What it says is shown if it fails; else two would speak at once."""
     command = _command(out, *settings)
+    started = time.monotonic()
     done = subprocess.run(
         command,
         cwd=CHECKOUT,
         env=os.environ | environment,
         umask=umask,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
+    said = f"{done.stdout}{done.stderr}"
     if done.returncode:
-        sys.exit(f"training failed with exit code {done.returncode}: {' '.join(command)}")
+        sys.exit(f"{said}\ntraining failed with exit code {done.returncode}: {' '.join(command)}")
     lines = done.stdout.splitlines()
     if not lines or not (match := re.match(r"seal (sha256:[0-9a-f]{64}) ", lines[-1])):
-        sys.exit(f"no seal on the last line of: {' '.join(command)}")
+        sys.exit(f"{said}\nno seal on the last line of: {' '.join(command)}")
+    print(f"{time.monotonic() - started:5.0f} s  {out.name}", file=sys.stderr, flush=True)
     return match[1]
 
 
 def _killed(out: pathlib.Path, *settings: str) -> int:
     """Trains until a checkpoint is sealed and kills everything at once; returns the steps made."""
     training = subprocess.Popen(
-        _command(out, *settings), cwd=CHECKOUT, stdout=subprocess.DEVNULL, start_new_session=True
+        _command(out, *settings),
+        cwd=CHECKOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     checkpoint = out / "checkpoints" / f"step-{_EVERY:08}"
     while training.poll() is None and not checkpoint.exists():
@@ -66,25 +75,37 @@ def _killed(out: pathlib.Path, *settings: str) -> int:
     return (out / "metrics.jsonl").read_bytes().count(b"\n")
 
 
+def _killed_and_resumed(out: pathlib.Path) -> tuple[int, str]:
+    """The steps that two processes made until they were killed, and the seal of the three that went on."""
+    return _killed(out, "--nproc", "2"), _train(out, "--nproc", "3")
+
+
 def main() -> int:
     """Prints the seals; 1 unless all of seed 0 are equal and the one of seed 1 differs."""
-    with tempfile.TemporaryDirectory(prefix="retort-reproducibility-") as name:
+    elsewhere = {
+        "TZ": "Asia/Kathmandu",
+        "LANG": "tr_TR.UTF-8",
+        "USER": "nobody",
+        "OMP_NUM_THREADS": "2",
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="retort-reproducibility-") as name,
+        ThreadPoolExecutor(2) as two_at_a_time,
+    ):
         folder = pathlib.Path(name)
-        first = _train(folder / "one", 0o022, {"TZ": "UTC", "OMP_NUM_THREADS": "1"})
-        elsewhere = {
-            "TZ": "Asia/Kathmandu",
-            "LANG": "tr_TR.UTF-8",
-            "USER": "nobody",
-            "OMP_NUM_THREADS": "2",
-        }
+        run = two_at_a_time.submit
+        resumed = run(_killed_and_resumed, folder / "killed")
+        alone = run(_train, folder / "one", TZ="UTC", OMP_NUM_THREADS="1")
+        away = run(_train, folder / "another place" / "elsewhere", umask=0o077, **elsewhere)
+        both = run(_train, folder / "two", "--nproc", "2")
+        other_seed = run(_train, folder / "other seed", "--set", "train.seed=1")
+        first, control = alone.result(), other_seed.result()
+        step, seal = resumed.result()
         others = {
-            "1 process, elsewhere": _train(folder / "another place" / "two", 0o077, elsewhere),
-            "2 processes": _train(folder / "three", 0o022, {}, "--nproc", "2"),
+            "1 process, elsewhere": away.result(),
+            "2 processes": both.result(),
+            f"2 killed in step {step + 1}, then 3": seal,
         }
-        step = _killed(folder / "four", "--nproc", "2")
-        label = f"2 killed in step {step + 1}, then 3"
-        others[label] = _train(folder / "four", 0o022, {}, "--nproc", "3")
-        control = _train(folder / "five", 0o022, {}, "--set", "train.seed=1")
     print(f"{'seed 0, 1 process':40} {first}")
     for what, seal in others.items():
         print(f"{f'seed 0, {what}':40} {seal}")

@@ -26,8 +26,8 @@ def main() -> int:
     if report := os.environ.get("XML_OUTPUT_FILE"):
         arguments.append(f"--junitxml={report}")
     if importlib.util.find_spec("hypothesis"):
-        # A test that passed must pass again; other seeds: --test_arg=--hypothesis-seed=random
-        arguments.append("--hypothesis-seed=0")
+        # A test that passed must pass again. By night other cases are made: --test_env=HYPOTHESIS_SEED=random
+        arguments.append(f"--hypothesis-seed={os.environ.get('HYPOTHESIS_SEED', '0')}")
     if only := os.environ.get("TESTBRIDGE_TEST_ONLY"):
         arguments.append(f"-k={only}")
     return pytest.main([*arguments, *sys.argv[1:]])

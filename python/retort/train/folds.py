@@ -31,7 +31,7 @@ from retort.evaluate.cross_validation import CrossValidation, Fold, render_folds
 from retort.evaluate.metrics import Metrics
 from retort.models.checkpoint import KIND
 from retort.train.main import WORKER
-from retort.train.processes.launch import fork_workers
+from retort.train.processes.launch import ELASTIC, fork_workers
 from retort.train.recipe import TrainingRecipe, recipes
 
 _MOST = 100
@@ -79,8 +79,9 @@ def _train_missing(
             print(f"# fold {number} of {options.folds}: {directory}", file=sys.stderr, flush=True)
             settings = [*options.set, *_settings(number, options.folds)]
             command = _command(options.config, settings, directory, options.nproc)
+            agent = [ELASTIC] if (options.nproc or 1) > 1 else []
             # The first starts a server, which is there for all.
-            stack.enter_context(fork_workers(WORKER))
+            stack.enter_context(fork_workers(WORKER, *agent))
             _train(command, directory)
 
 

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,21 +75,36 @@ def _bug() -> None:
     raise ZeroDivisionError("of the test")
 
 
+def _interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def _thread() -> None:
+    def speak() -> None:
+        time.sleep(0.1)
+        print("of a thread")
+
+    threading.Thread(target=speak).start()
+
+
 _DEEDS: dict[str, Callable[..., object]] = {
     "abort": _abort,
     "ask": _ask,
     "bug": _bug,
     "exit": lambda code="7": sys.exit(int(code)),
+    "exit_with_words": lambda: sys.exit("words of the test"),
     "facts": lambda *_: _facts(),
     "family": _family,
+    "interrupted": _interrupted,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "nothing": lambda: None,
     "own": _own,
     "random": lambda: print(random.random()),
+    "thread": _thread,
     "wait": _wait,
 }
 
 if __name__ == "__main__":
-    if sys.argv[1] in ("abort", "bug", "exit", "kill", "nothing"):
+    if sys.argv[1] in ("abort", "bug", "exit", "kill", "nothing", "thread"):
         atexit.register(print, "at the end")
     _DEEDS[sys.argv[1]](*sys.argv[2:])

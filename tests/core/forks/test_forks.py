@@ -94,6 +94,18 @@ def test_it_ends_with_the_exit_code_of_an_interpreter(how: str, what: str, code:
     assert done.stdout == ("at the end\n" if code >= 0 else ""), "functions of atexit run"
 
 
+def test_other_ends_are_those_of_an_interpreter(how: str) -> None:
+    done = run([CHILD, "exit_with_words"])
+    assert (done.returncode, done.stderr) == (1, "words of the test\n")
+    assert run([CHILD, "exit", "300"]).returncode == 300 % 256
+    done = run([CHILD, "interrupted"])
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.endswith("KeyboardInterrupt\n")
+    assert run([CHILD, "thread"]).stdout == "of a thread\nat the end\n", "it is waited for"
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert start([CHILD, "random"], stdout=full, stderr=full).wait() != 0
+
+
 def test_a_module_that_is_not_there_is_told(how: str) -> None:
     done = run(["tests.core.forks.nobody"])
     assert done.returncode == 1

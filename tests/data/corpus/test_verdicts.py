@@ -32,7 +32,7 @@ DOCUMENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(DOCUMENTS)
 def test_the_same_documents_stay_as_in_memory(documents: list[Document]) -> None:
     copies: dict[str, list[Document]] = {}

@@ -159,7 +159,7 @@ FRAGMENTS = st.sampled_from(
 
 
 @pytest.mark.parametrize("definition", TOKENIZERS)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.one_of(FRAGMENTS, st.text(max_size=3)), max_size=8).map("".join))
 def test_spellings_are_those_that_change_what_the_library_gives(
     definition: bytes, text: str

@@ -89,13 +89,13 @@ def test_all_of_the_news_is_encoded_fast_and_as_the_library_does(model: Kind) ->
 
 
 @pytest.mark.parametrize("model", KINDS)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(texts=ODD_TEXTS)
 def test_odd_texts_are_encoded_as_the_library_does(model: Kind, texts: list[str]) -> None:
     assert [array.tolist() for array in encoder(model).encode(texts).split()] == ids(model, texts)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(ODD_TEXTS)
 def test_byte_level_tokens_give_the_text_back(texts: list[str]) -> None:
     plain = [text.replace(END_OF_TEXT, "") for text in texts]
@@ -189,7 +189,7 @@ LETTERS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(LETTERS, st.integers(1, 3))
 def test_bpe_is_what_the_definition_says(words: list[str], least: int) -> None:
     text = "".join(f" {word}" for word in words)
@@ -211,7 +211,7 @@ def _byte_alphabet() -> list[int]:
     return [*printing, *range(0x100, 0x100 + 256 - len(printing))]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(LETTERS, st.integers(1, 3))
 def test_wordpiece_is_what_the_definition_says(words: list[str], least: int) -> None:
     counts = Counter(letter for word in words for letter in word)

@@ -57,7 +57,7 @@ def make(root: pytest.TempPathFactory, content: bytes) -> Path:
     return file
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(lines=TEXT, end=LINE, mark=st.booleans(), size=SIZES)
 @example(lines=[("", "\n")], end="", mark=True, size=1)
 @example(lines=[("", "\n\n"), ("a", "\r\n")], end="", mark=False, size=1)
@@ -78,7 +78,7 @@ def test_text_cut_anywhere_is_the_same_lines(
     assert read(settings, size) == whole(settings)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(
     rows=st.lists(st.tuples(LINE, st.booleans(), st.sampled_from(["\n", "\r\n"])), max_size=8),
     closed=st.booleans(),

@@ -281,7 +281,7 @@ def pieces_of(sent: bytes, cuts: list[int]) -> list[bytes]:
 CUTS = st.lists(st.integers(0, 10_000), max_size=3)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(sent=st.lists(TOKENS | st.binary(max_size=8), max_size=30).map(b"".join), cuts=CUTS)
 @example(sent=b"\r\n" * 3, cuts=[])
 @example(sent=b" HTTP/1.1 0\r\n\r\n", cuts=[])
@@ -296,7 +296,7 @@ def test_no_bytes_make_the_server_stumble(sent: bytes, cuts: list[int]) -> None:
         assert got.count(b"x-content-type-options: nosniff") == len(whole)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     method=st.sampled_from([b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"M" * 2000]),
     path=st.sampled_from([b"/predict", b"/health", b"/ready", b"/predict/", b"//x/", b"/" + b"%41" * 4000])

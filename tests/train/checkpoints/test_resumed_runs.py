@@ -15,7 +15,7 @@ import pytest
 from retort.core.errors import ConfigError, DataError, StorageError
 from retort.core.seal import verify
 from retort.train.main import main
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     begin,
@@ -29,7 +29,7 @@ from tests.tiny.runs import (
     wait_until,
 )
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING)
 
 STEPS = 200
 
@@ -51,7 +51,7 @@ class Undisturbed:
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert main(typed(recipe, out)) == 0
+    sealed(train(typed(recipe, out)))
     return Undisturbed(out, verify(out / "checkpoint").seal)
 
 
@@ -68,7 +68,7 @@ def resume(
     """Goes on with that run, with some settings, to the seal of the undisturbed one."""
 
     def resume(*settings: str) -> None:
-        assert main(typed(recipe, out, settings=settings)) == 0
+        sealed(train(typed(recipe, out, settings=settings)))
         assert seal_of(capsys.readouterr().out) == undisturbed.seal
 
     return resume
@@ -218,7 +218,7 @@ def test_a_finished_run_is_removed_only_when_asked_and_an_unfinished_one_too(
     few = ["train.steps=2"]
     with pytest.raises(ConfigError, match="add --overwrite to start anew"):
         main(typed(recipe, out, settings=few))
-    assert main(typed(recipe, out, "--overwrite", settings=few)) == 0
+    sealed(train(typed(recipe, out, "--overwrite", settings=few)))
     with pytest.raises(StorageError, match="holds a run already; add --overwrite"):
         main(typed(recipe, out, settings=few))
     assert checkpoints(out) == []

@@ -13,12 +13,12 @@ import pytest
 from retort.core.errors import UserError
 from retort.core.forks import client as forks
 from retort.core.forks.client import ADDRESS
-from retort.train.processes.launch import Launch, without_launch_arguments
+from retort.train.processes.launch import ELASTIC, Launch, without_launch_arguments
 from retort.train.processes.world import PeerLost
 from tests.processes.forks import fork_server_for
 from tests.processes.train import LIBRARIES, free_port, living_workers
 
-server = fork_server_for(LIBRARIES)
+server = fork_server_for(LIBRARIES, ELASTIC)
 
 Run = subprocess.CompletedProcess[str]
 Start = Callable[..., "subprocess.Popen[str]"]

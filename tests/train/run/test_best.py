@@ -17,7 +17,7 @@ from retort.core.signals import Terminated
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.checkpoints.resume import checkpoint_path
 from retort.train.main import main
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     checkpoints,
@@ -27,7 +27,7 @@ from tests.tiny.runs import (
     typed,
 )
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING)
 
 SECTIONS: dict[str, dict[str, object]] = {
     "train": {"steps": 60},
@@ -96,7 +96,7 @@ class Undisturbed:
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert main(typed(recipe, out)) == 0
+    sealed(train(typed(recipe, out)))
     steps = [int(name.removeprefix("step-")) for name in checkpoints(out)]
     record = checkpoint_path(out, steps[-1]) / "progress.json"
     evaluations = ProgressRecord.from_bytes(record.read_bytes()).evaluations
@@ -164,7 +164,7 @@ def test_a_best_checkpoint_that_cannot_be_had_is_made_again_at_a_resume(
 ) -> None:
     path = checkpoint_path(interrupted, undisturbed.best)
     damage(path)
-    assert main(typed(recipe, interrupted)) == 0
+    sealed(train(typed(recipe, interrupted)))
     lines = [one for one in caplog.messages if "computed again" in one]
     assert len(lines) == 1
     assert lines[0].startswith((f"{path}/", f"{path}: "))
@@ -179,7 +179,7 @@ def test_without_a_checkpoint_before_it_it_is_made_again_from_the_beginning(
     early = [one for one in checkpoints(interrupted) if one <= f"step-{undisturbed.best:08}"]
     for name in early:
         flip(interrupted / "checkpoints" / name)
-    assert main(typed(recipe, interrupted)) == 0
+    sealed(train(typed(recipe, interrupted)))
     assert again(undisturbed, 1) in caplog.text
     assert set(early) <= set(checkpoints(interrupted))
     check_same(interrupted, undisturbed)
@@ -198,7 +198,7 @@ def test_one_that_is_damaged_during_the_run_is_made_again_at_its_end(
     # Another was begun by then, which waits until the one before it is sealed.
     moment = f"step {undisturbed.best + 8}  evaluation"
     with when_told(moment, lambda: flip(damaged)):
-        assert main(typed(recipe, out, settings=[f"checkpoints.keep_last={keep_last}"])) == 0
+        sealed(train(typed(recipe, out, settings=[f"checkpoints.keep_last={keep_last}"])))
     assert again(undisturbed, undisturbed.before + 1 if keep_last > 1 else 1) in caplog.text
     assert verify(out / "checkpoint").seal == verify(undisturbed.out / "checkpoint").seal
     assert (out / "metrics.jsonl").read_bytes() == (undisturbed.out / "metrics.jsonl").read_bytes()
@@ -217,7 +217,7 @@ def test_a_run_that_is_stopped_while_it_is_made_again_goes_on_with_that(
     with when_told("computed again", stop), pytest.raises(Terminated):
         main(typed(recipe, interrupted))
     assert "step-00000001" in checkpoints(interrupted)
-    assert main(typed(recipe, interrupted)) == 0
+    sealed(train(typed(recipe, interrupted)))
     assert again(undisturbed, 2) in caplog.text
     shutil.rmtree(checkpoint_path(interrupted, 1))
     check_same(interrupted, undisturbed)

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from retort.core.forks.client import ADDRESS
-from retort.train.main import WORKER
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.runs import seal_of, sealed, tiny_recipe, train, typed
 from tests.tiny.small_disk import IN_A_NAMESPACE, may_mount
 
-server = fork_server_for(WORKER)
+server = fork_server_for(*TRAINING)
 
 # 1: the program, 2: where the disk comes, the rest: the arguments of the run.
 DISK = """
@@ -49,7 +48,7 @@ def test_a_full_disk_stops_training_with_one_line_and_it_goes_on_after_room_was_
         pytest.skip("no disk can be mounted here")
     arguments = typed(recipe, place / "run", "--nproc", processes)
     # Its own server, as processes see the disks of the one that forks them.
-    forks = [sys.executable, "-m", "tests.processes.with_forks", "serve", WORKER]
+    forks = [sys.executable, "-m", "tests.processes.with_forks", "serve", ",".join(TRAINING)]
     command = ["sh", "-c", DISK, "sh", sys.executable, str(place), *arguments]
     environment = {name: value for name, value in os.environ.items() if name != ADDRESS}
     done = subprocess.run(

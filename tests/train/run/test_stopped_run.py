@@ -12,7 +12,7 @@ from retort.core.seal import verify
 from retort.train.checkpoints.resume import TensorReader
 from retort.train.main import main
 from retort.train.run.divergence import TrainingStopped
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.runs import (
     checkpoints,
     evaluation,
@@ -23,7 +23,7 @@ from tests.tiny.runs import (
     typed,
 )
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING)
 
 DIVERGES = ["optimizer.lr=1e30", "checkpoints.every=1"]
 TOUCHY = ["divergence.spike=1.01", "divergence.window=5", "checkpoints.every=2"]

@@ -8,12 +8,11 @@ import yaml
 
 from retort.core.seal import verify
 from retort.models.checkpoint import load_language_model
-from retort.train.main import main
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.inputs import COMMON
 from tests.tiny.runs import as_if_killed_at_the_end, evaluation, sealed, train, typed
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING)
 
 CONTEXT, STEPS = 16, 60
 
@@ -59,7 +58,7 @@ def test_a_small_llama_learns_and_one_two_and_resumed_processes_agree(
     recipe: Path, tmp_path: Path
 ) -> None:
     alone, two = tmp_path / "alone", tmp_path / "two"
-    assert main(typed(recipe, alone)) == 0
+    sealed(train(typed(recipe, alone)))
     seal = verify(alone / "checkpoint").seal
     progress = verify(alone / "checkpoints" / "step-00000050").read("progress.json")
     perplexities = [one["figures"]["perplexity"] for one in json.loads(progress)["evaluations"]]
@@ -73,5 +72,5 @@ def test_a_small_llama_learns_and_one_two_and_resumed_processes_agree(
 
     assert sealed(train(typed(recipe, two, "--nproc", "2"))) == seal
     resumed = as_if_killed_at_the_end(two, tmp_path / "resumed")
-    assert main(typed(recipe, resumed)) == 0
+    sealed(train(typed(recipe, resumed)))
     assert verify(resumed / "checkpoint").seal == seal

@@ -20,6 +20,8 @@ from retort.core.forks.client import fork_server
 from retort.core.signals import SIGNALS
 
 _RUN = "retort"
+ELASTIC = "retort.train.processes.elastic"
+"""The module of the agent that takes long to load."""
 WORKER_VARIABLES = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
 """Of workers. PyTorch reads it while it is loaded: what its C++ says is errors alone."""
 COLLECTIVE_TIMEOUT_S = 300
@@ -165,9 +167,9 @@ def without_launch_arguments(arguments: Sequence[str]) -> list[str]:
     return parser.parse_known_args(list(arguments))[1]
 
 
-def fork_workers(imports: str) -> AbstractContextManager[None]:
-    """Have the workers that are started inside forked from a process that has imported a module."""
-    return fork_server(imports, **WORKER_VARIABLES)
+def fork_workers(*imports: str) -> AbstractContextManager[None]:
+    """Have what is started inside forked from a process that has imported these modules."""
+    return fork_server(*imports, **WORKER_VARIABLES)
 
 
 def launch(plan: Launch, imports: str, command: Sequence[str]) -> NoReturn:
@@ -187,12 +189,18 @@ def launch(plan: Launch, imports: str, command: Sequence[str]) -> NoReturn:
             forked (`retort.core.forks`).
         command: a module and its arguments, run with torchrun's variables.
     """
+    arguments = [json.dumps(asdict(plan)), imports, *command]
+    if ELASTIC in sys.modules:
+        # This process was forked from one that has loaded the agent's libraries.
+        from retort.train.processes.agent import main
+
+        raise SystemExit(main(arguments))
     sys.stdout.flush()
     sys.stderr.flush()
     # Until the new program hears them.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    agent = ["-m", "retort.train.processes.agent", json.dumps(asdict(plan)), imports, *command]
-    os.execv(sys.executable, [sys.executable, *agent])
+    agent = [sys.executable, "-m", "retort.train.processes.agent", *arguments]
+    os.execv(sys.executable, agent)
 
 
 def _check_endpoint(text: str) -> None:

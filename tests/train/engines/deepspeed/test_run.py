@@ -8,7 +8,7 @@ import pytest
 from retort.core.errors import ConfigError
 from retort.core.seal import verify
 from retort.train.main import main
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     checkpoints,
@@ -19,7 +19,7 @@ from tests.tiny.runs import (
     typed,
 )
 
-server = fork_server_for("retort.train.run.worker")
+server = fork_server_for(*TRAINING, "retort.train.engines.deepspeed.engine")
 
 TWO = ("--nproc", "2")
 DEEPSPEED = ["backend=deepspeed", "deepspeed.zero_stage=2"]
@@ -34,7 +34,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def contract(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("contract") / "run"
-    assert main(typed(recipe, out)) == 0
+    sealed(train(typed(recipe, out)))
     return out
 
 

@@ -10,8 +10,10 @@ from retort.core.seal import verify
 from retort.evaluate.verify import main as verify_main
 from retort.models.embeddings import load_embedder
 from retort.serve.main import main as serve
-from retort.train.main import main
+from tests.processes.forks import TRAINING, fork_server_for
 from tests.tiny.runs import evaluation, sealed, tiny_recipe, train, typed
+
+server = fork_server_for(*TRAINING)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process."""
     run = tmp_path_factory.mktemp("run") / "alone"
-    assert main(typed(recipe, run)) == 0
+    sealed(train(typed(recipe, run)))
     return run
 
 
@@ -38,7 +40,7 @@ def test_two_processes_come_to_the_seal_of_one_and_another_seed_does_not(
 ) -> None:
     seal = verify(alone / "checkpoint").seal
     assert sealed(train(typed(recipe, tmp_path / "two", "--nproc", "2"))) == seal
-    assert main(typed(recipe, tmp_path / "other", settings=["train.seed=1"])) == 0
+    sealed(train(typed(recipe, tmp_path / "other", settings=["train.seed=1"])))
     assert verify(tmp_path / "other" / "checkpoint").seal != seal
 
 
