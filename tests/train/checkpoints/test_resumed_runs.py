@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from retort.core.errors import ConfigError, DataError, StorageError
+from retort.core.errors import ConfigError, StorageError
 from retort.core.seal import verify
 from retort.train.main import main
 from tests.processes.forks import TRAINING, fork_server_for
@@ -20,7 +20,6 @@ from tests.tiny.runs import (
     as_if_killed_at_the_end,
     begin,
     checkpoints,
-    seal_of,
     sealed,
     steps_written,
     tiny_recipe,
@@ -62,14 +61,13 @@ def out(undisturbed: Undisturbed, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def resume(
-    recipe: Path, undisturbed: Undisturbed, out: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., None]:
-    """Goes on with that run, with some settings, to the seal of the undisturbed one."""
+def resume(recipe: Path, undisturbed: Undisturbed, out: Path) -> Callable[..., str]:
+    """Goes on with that run, with some settings, to the seal of the undisturbed one; what it says."""
 
-    def resume(*settings: str) -> None:
-        sealed(train(typed(recipe, out, settings=settings)))
-        assert seal_of(capsys.readouterr().out) == undisturbed.seal
+    def resume(*settings: str) -> str:
+        done = train(typed(recipe, out, settings=settings))
+        assert sealed(done) == undisturbed.seal
+        return done.stderr
 
     return resume
 
@@ -108,40 +106,36 @@ def test_a_signal_saves_and_the_same_command_goes_on_with_more_processes(
 
 
 def test_a_run_that_only_lacked_its_report_trains_no_further_and_has_the_same_seal(
-    resume: Callable[..., None],
+    resume: Callable[..., str],
 ) -> None:
     resume()
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(
     out: Path,
-    resume: Callable[..., None],
-    caplog: pytest.LogCaptureFixture,
+    resume: Callable[..., str],
 ) -> None:
     assert checkpoints(out) == ["step-00000100", "step-00000150"]
     damaged = out / "checkpoints" / "step-00000150" / "optimizer.safetensors"
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
-    with caplog.at_level("INFO", logger="retort"):
-        resume()
-    assert f"skipped a checkpoint: {damaged}: " in caplog.text
-    assert "going on after step 100" in caplog.text
+    said = resume()
+    assert f"skipped a checkpoint: {damaged}: " in said
+    assert "going on after step 100" in said
     *kept, aside = checkpoints(out)
     assert kept == ["step-00000100", "step-00000150"]
-    assert aside.startswith("step-00000150.damaged-") and aside in caplog.text
+    assert aside.startswith("step-00000150.damaged-") and aside in said
     assert (out / "checkpoints" / aside / damaged.name).read_bytes() == content
 
 
 def test_without_a_checkpoint_that_verifies_a_run_begins_anew(
     out: Path,
-    resume: Callable[..., None],
-    caplog: pytest.LogCaptureFixture,
+    resume: Callable[..., str],
 ) -> None:
     for name in checkpoints(out):
         (out / "checkpoints" / name / "manifest.json").unlink()
-    resume()
-    assert caplog.text.count("skipped a checkpoint") == 2
+    assert resume().count("skipped a checkpoint") == 2
 
 
 @pytest.mark.parametrize(
@@ -182,14 +176,14 @@ def test_a_checkpoint_of_another_model_or_store_is_refused_and_the_field_named(
 
 
 def test_checkpoints_may_be_kept_at_other_steps_when_a_run_goes_on(
-    out: Path, resume: Callable[..., None]
+    out: Path, resume: Callable[..., str]
 ) -> None:
     resume("checkpoints.every=30", "checkpoints.keep_last=1", "logging.tensorboard=false")
     assert checkpoints(out) == ["step-00000180"]
 
 
 def test_what_a_killed_save_left_is_removed_and_never_taken_for_a_checkpoint(
-    out: Path, resume: Callable[..., None]
+    out: Path, resume: Callable[..., str]
 ) -> None:
     newest = out / "checkpoints" / "step-00000150"
     shutil.copytree(newest, newest.with_name(".step-00000199.sealing-0123abcd"))
@@ -226,14 +220,15 @@ def test_a_finished_run_is_removed_only_when_asked_and_an_unfinished_one_too(
 
 
 def test_metrics_that_were_altered_before_a_resume_are_refused_at_once(
-    recipe: Path, undisturbed: Undisturbed, out: Path, resume: Callable[..., None]
+    recipe: Path, undisturbed: Undisturbed, out: Path, resume: Callable[..., str]
 ) -> None:
     file = out / "metrics.jsonl"
     content = file.read_bytes()
     lines = content.splitlines(keepends=True)
     file.write_bytes(b"".join([*lines[:6], lines[6].replace(b"1", b"7", 1), *lines[7:]]))
-    with pytest.raises(DataError, match=r"metrics\.jsonl: is altered: its first 150 lines are not"):
-        main(typed(recipe, out))
+    done = train(typed(recipe, out))
+    assert done.returncode == 2
+    assert "metrics.jsonl: is altered: its first 150 lines are not" in done.stderr
     assert len(file.read_bytes()) == len(content)
     # What is behind the checkpoint is written anew, whatever it was.
     file.write_bytes(b"".join(lines[:160]) + b"x\n")

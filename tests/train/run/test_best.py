@@ -96,7 +96,7 @@ class Undisturbed:
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    sealed(train(typed(recipe, out)))
+    assert main(typed(recipe, out)) == 0
     steps = [int(name.removeprefix("step-")) for name in checkpoints(out)]
     record = checkpoint_path(out, steps[-1]) / "progress.json"
     evaluations = ProgressRecord.from_bytes(record.read_bytes()).evaluations
@@ -164,7 +164,7 @@ def test_a_best_checkpoint_that_cannot_be_had_is_made_again_at_a_resume(
 ) -> None:
     path = checkpoint_path(interrupted, undisturbed.best)
     damage(path)
-    sealed(train(typed(recipe, interrupted)))
+    assert main(typed(recipe, interrupted)) == 0
     lines = [one for one in caplog.messages if "computed again" in one]
     assert len(lines) == 1
     assert lines[0].startswith((f"{path}/", f"{path}: "))
@@ -179,7 +179,7 @@ def test_without_a_checkpoint_before_it_it_is_made_again_from_the_beginning(
     early = [one for one in checkpoints(interrupted) if one <= f"step-{undisturbed.best:08}"]
     for name in early:
         flip(interrupted / "checkpoints" / name)
-    sealed(train(typed(recipe, interrupted)))
+    assert main(typed(recipe, interrupted)) == 0
     assert again(undisturbed, 1) in caplog.text
     assert set(early) <= set(checkpoints(interrupted))
     check_same(interrupted, undisturbed)
@@ -198,7 +198,7 @@ def test_one_that_is_damaged_during_the_run_is_made_again_at_its_end(
     # Another was begun by then, which waits until the one before it is sealed.
     moment = f"step {undisturbed.best + 8}  evaluation"
     with when_told(moment, lambda: flip(damaged)):
-        sealed(train(typed(recipe, out, settings=[f"checkpoints.keep_last={keep_last}"])))
+        assert main(typed(recipe, out, settings=[f"checkpoints.keep_last={keep_last}"])) == 0
     assert again(undisturbed, undisturbed.before + 1 if keep_last > 1 else 1) in caplog.text
     assert verify(out / "checkpoint").seal == verify(undisturbed.out / "checkpoint").seal
     assert (out / "metrics.jsonl").read_bytes() == (undisturbed.out / "metrics.jsonl").read_bytes()
@@ -217,7 +217,7 @@ def test_a_run_that_is_stopped_while_it_is_made_again_goes_on_with_that(
     with when_told("computed again", stop), pytest.raises(Terminated):
         main(typed(recipe, interrupted))
     assert "step-00000001" in checkpoints(interrupted)
-    sealed(train(typed(recipe, interrupted)))
+    assert main(typed(recipe, interrupted)) == 0
     assert again(undisturbed, 2) in caplog.text
     shutil.rmtree(checkpoint_path(interrupted, 1))
     check_same(interrupted, undisturbed)
