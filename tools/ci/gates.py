@@ -154,10 +154,14 @@ GATES = (
     ),
     Gate(
         "long",
-        "two hundred kills, 1 to 8 processes, five folds: what tests do in small",
+        "two hundred kills, 1 to 8 processes, five folds, other random cases: what tests do in small",
         60,
         (
             ("./tools/bazel", "test", "//tests/system:long"),
+            (
+                *("./tools/bazel", "test", "--test_env=HYPOTHESIS_SEED=random"),
+                *("//tests/core/...", "//tests/data/...", "//tests/serve/...", "//tests/train:all"),
+            ),
             (
                 *("./tools/bazel", "run", "//train:folds", "--", "--config", "smoke"),
                 *("--folds", "5", "--out", "runs/nightly/folds"),
