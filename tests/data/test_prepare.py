@@ -14,10 +14,10 @@ from retort.core.forks.client import run
 from retort.core.seal import verify
 from retort.data.preparation.recipe import TokenizerConfig, read_tokenizer
 from retort.data.store.store import KIND, TokenStore
-from tests.processes.forks import fork_server_for
+from tests.processes.forks import PREPARATION, fork_server_for
 from tests.tiny.inputs import write_documents, write_weights
 
-server = fork_server_for("retort.data.prepare", "matplotlib.figure")
+server = fork_server_for(*PREPARATION)
 
 
 def _run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

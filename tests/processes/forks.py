@@ -17,6 +17,14 @@ TRAINING = (
 )
 """What a training run imports, its agent, its workers and their verdict."""
 
+PREPARATION = (
+    "retort.data.prepare",
+    "retort.data.preparation.run",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_svg",
+)
+"""What making a store imports."""
+
 
 def fork_server_for(*modules: str) -> Callable[[], Iterator[None]]:
     """A fixture of a test file: a server that has imported these modules, while its tests run.

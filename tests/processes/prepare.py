@@ -1,15 +1,14 @@
 """`//data:prepare` as a process in a group of its own, which a test may kill or interrupt."""
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
+from retort.core.forks.client import Captured
 from retort.data.config import CorpusConfig
 
 
@@ -25,16 +24,35 @@ def write_recipe(root: Path, config: CorpusConfig, tokenizer: bytes) -> Path:
     return root / "recipe.yaml"
 
 
-def start(recipe: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
-    """Start it; its process number is also that of its group."""
-    command = [sys.executable, "-m", "retort.data.prepare", "--config", str(recipe)]
-    return subprocess.Popen(
-        [*command, "--out", str(out), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+class Preparing:
+    """It, as it runs; forked where a test has seen to a server.
+
+    Attributes:
+        pid: its number, and that of its group.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._captured = Captured(command)
+        self.pid = self._captured.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """As of `subprocess.Popen`."""
+        return self._captured.process.returncode
+
+    def poll(self) -> int | None:
+        """As of `subprocess.Popen`."""
+        return self._captured.process.poll()
+
+    def communicate(self) -> tuple[str, str]:
+        """Wait for its end: what it has said."""
+        done = self._captured.wait()
+        return done.stdout, done.stderr
+
+
+def start(recipe: Path, out: Path, *options: str) -> Preparing:
+    """Start it."""
+    return Preparing(["retort.data.prepare", "--config", str(recipe), "--out", str(out), *options])
 
 
 def prepare(recipe: Path, out: Path, *options: str) -> str:
@@ -45,7 +63,7 @@ def prepare(recipe: Path, out: Path, *options: str) -> str:
     return output.split()[1]
 
 
-def wait_until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+def wait_until(condition: Callable[[], object], process: Preparing) -> None:
     """Wait for something that a process does before it ends."""
     while process.poll() is None and not condition():
         time.sleep(0.001)

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,9 @@ import pytest
 from retort.core.seal import verify
 from retort.data.store.shards import read_shard
 from retort.data.store.store import TokenStore
+from tests.processes.forks import PREPARATION, fork_server_for
 from tests.processes.prepare import (
+    Preparing,
     kept,
     living,
     prepare,
@@ -25,6 +26,8 @@ from tests.processes.prepare import (
     write_recipe,
 )
 from tests.tiny.store import bert_tokenizer, documents, write_corpus
+
+server = fork_server_for(*PREPARATION)
 
 COUNT = 3000
 FILES = 20
@@ -133,7 +136,7 @@ STOPS: dict[str, tuple[Kill, int]] = {
 }
 
 
-def stop(process: "subprocess.Popen[str]", how: str) -> None:
+def stop(process: Preparing, how: str) -> None:
     """Tell a writer to stop, and see that it does so with one line."""
     tell, code = STOPS[how]
     tell(process.pid)

@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from retort.core.seal import verify
 from retort.data.config import CorpusConfig
+from tests.processes.forks import PREPARATION, fork_server_for
 from tests.processes.prepare import (
     kept,
     living,
@@ -25,6 +26,8 @@ from tests.processes.prepare import (
     write_recipe,
 )
 from tests.tiny.store import bert_tokenizer, documents, write_corpus
+
+server = fork_server_for(*PREPARATION)
 
 ROWS = [(f"text {number} of all", "ab"[number % 2]) for number in range(1, 301)]
 CSV = "".join(f"{text},{label}\n" for text, label in ROWS)
