@@ -127,18 +127,15 @@ def test_the_card_names_the_data_and_gives_a_command_that_works(
     assert "name: directory" in card and "`directory`, sealed as `sha256:" in card
     assert "base_model: weights\n" in card and "fine-tuned from `weights`" in card
     assert "0.0 million" not in card and " parameters, fine-tuned" in card
-    command = card.split("```sh\n")[1].split("```")[0]
+    typed_there = card.split("```sh\n")[1].split("```")[0]
     forked = "tests.processes.with_forks run retort.evaluate.verify"
-    for place, run, module in ((out, ".", "retort.evaluate.verify"), (tmp_path, str(out), forked)):
-        command = command.replace(
+    anew = "retort.evaluate.verify" if own else forked
+    for place, run, module in ((out, ".", anew), (tmp_path, str(out), forked)):
+        command = typed_there.replace(
             "./tools/bazel run //train:verify --", f"{sys.executable} -m {module}"
-        )
+        ).replace("RUN=.", f"RUN={shlex.quote(run)}")
         done = subprocess.run(
-            ["bash", "-euc", command.replace("RUN=.", f"RUN={shlex.quote(run)}")],
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=False,
+            ["bash", "-euc", command], cwd=place, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         assert first.seal in done.stdout

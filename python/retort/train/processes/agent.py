@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from retort.core.cli import run
 from retort.core.signals import nothing_begun
+from retort.train.processes.environment import hosts_rendezvous
 from retort.train.processes.launch import Launch, fork_workers
 
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         with nothing_begun():
             from retort.train.processes.elastic import run_workers
 
-        return run_workers(plan, command)
+        return run_workers(plan, command, hosts_rendezvous(os.environ))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ https://docs.pytorch.org/docs/stable/elastic/run.html
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,13 +36,17 @@ from retort.train.processes.world import PeerLost
 
 # How much longer to wait for more machines when the least number is there.
 _LAST_CALL_S = 5
+# How long the agent may take to end after its workers have, and until it has ended them.
+_ANSWER_S, _GIVEN_UP_S = 10.0, 60.0
+_LOOK_S = 0.5
 
 
-def run_workers(plan: Launch, command: Sequence[str]) -> int:
+def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int:
     """Run the workers that `retort.train.processes.launch.launch` asks for; return what to end with.
 
     Args:
         command: what each of them is, a module and its arguments.
+        hosts: whether the machines meet at this one, if that is known.
 
     Raises:
         UserError: the other machines did not come, or cannot be reached.
@@ -55,8 +61,17 @@ def run_workers(plan: Launch, command: Sequence[str]) -> int:
     if high > 1:
         # An agent that is not rank 0 remembers a shared store's address when rank 0 has moved.
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    meeting: dict[str, object] = {
+        "join_timeout": plan.join_timeout_s,
+        "read_timeout": plan.join_timeout_s,
+        "last_call_timeout": _LAST_CALL_S,
+    }
+    if high > 1 and hosts is not None:
+        meeting["is_host"] = hosts
     with tempfile.TemporaryDirectory(prefix="retort-ranks-") as directory, _handlers_kept():
         files = RankFiles(Path(directory))
+        again_s = plan.join_timeout_s if plan.max_restarts else 0
+        _end_if_cut_off(files, again_s + _ANSWER_S, again_s + plan.grace_s + _GIVEN_UP_S)
         config = LaunchConfig(
             min_nodes=low,
             max_nodes=high,
@@ -65,11 +80,7 @@ def run_workers(plan: Launch, command: Sequence[str]) -> int:
             run_id=plan.rdzv_id,
             rdzv_backend="c10d",
             rdzv_endpoint=plan.rdzv_endpoint or "localhost:0",
-            rdzv_configs={
-                "join_timeout": plan.join_timeout_s,
-                "read_timeout": plan.join_timeout_s,
-                "last_call_timeout": _LAST_CALL_S,
-            },
+            rdzv_configs=meeting,
             max_restarts=plan.max_restarts,
             monitor_interval=0.1,
             signals_to_handle=",".join(
@@ -94,6 +105,10 @@ def run_workers(plan: Launch, command: Sequence[str]) -> int:
                 "--rdzv-endpoint, --rdzv-id and --nnodes"
             ) from None
         except RendezvousConnectionError:
+            lost = files.lost_peer()
+            if lost is not None:
+                print(lost[0], file=sys.stderr)
+                return PeerLost.exit_code
             if files.starts > 0:
                 raise PeerLost(
                     f"lost {plan.rdzv_endpoint}, where the machines meet: that machine has ended"
@@ -108,6 +123,35 @@ def run_workers(plan: Launch, command: Sequence[str]) -> int:
                 "all machines again, or choose another name"
             ) from None
     return 0
+
+
+def _end_if_cut_off(files: RankFiles, alone_s: float, others_s: float) -> None:
+    """End this process when a rank has lost another, and the agent does not do so.
+
+    It asks the store where machines meet, and has no answer where the network between them is cut.
+
+    Args:
+        alone_s: how long to wait for the agent when no worker is left here.
+        others_s: when it has to end some.
+    """
+
+    def watch() -> None:
+        since, start = float("inf"), 0
+        while True:
+            time.sleep(_LOOK_S)
+            # Between two looks the agent may lay out another start.
+            lost = files.lost_peer() if files.starts == start else None
+            start = files.starts
+            if lost is None:
+                since = float("inf")
+                continue
+            since = min(since, time.monotonic())
+            if time.monotonic() - since > (alone_s if lost[1] else others_s):
+                os.write(2, f"{lost[0]}\n".encode())
+                shutil.rmtree(files.root_log_dir, ignore_errors=True)
+                os._exit(PeerLost.exit_code)  # and with it its workers
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _Worker(SubprocessHandler):

@@ -3,7 +3,7 @@
 The only reader of the variables that torchrun, and operators that stand in for it such as
 Kubeflow's PyTorchJob, set: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, LOCAL_RANK,
 LOCAL_WORLD_SIZE, TORCHELASTIC_USE_AGENT_STORE, TORCHELASTIC_RUN_ID and TORCHELASTIC_ERROR_FILE, and
-of what operators set for torchrun PET_NNODES and PET_NPROC_PER_NODE
+of what operators set for torchrun PET_NNODES, PET_NPROC_PER_NODE and PET_NODE_RANK
 (https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables).
 """
 
@@ -80,6 +80,16 @@ def _check_flags(environment: Mapping[str, str], plan: Launch) -> None:
             f"flags, which are for {machines} machines with {plan.nproc} processes each; give --nproc, "
             "--nnodes and --rdzv-endpoint of the whole run, or unset the variables"
         )
+
+
+def hosts_rendezvous(environment: Mapping[str, str]) -> bool | None:
+    """Whether this machine hosts the place where machines meet, where an operator has numbered them.
+
+    Without that number it is decided by names, of which a machine may not know its own yet.
+    """
+    if not environment.get("PET_NODE_RANK"):
+        return None
+    return number_of(environment, "PET_NODE_RANK", 0) == 0
 
 
 def rank_name(environment: Mapping[str, str]) -> str:

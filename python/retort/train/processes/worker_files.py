@@ -80,7 +80,7 @@ class RankFiles(LogsSpecs):
         if failed is not None and failed[1] is not None and failed[1].is_mistake:
             raise UserError(_tell_failure(failed[0], failed[1]))
         self.starts += 1
-        self._ranks = {}
+        ranks: dict[int, _Rank] = {}
         files = LogsDest()
         for local, variables in envs.items():
             number, size = int(variables["RANK"]), int(variables["WORLD_SIZE"])
@@ -91,7 +91,8 @@ class RankFiles(LogsSpecs):
             files.error_files[local] = str(rank.error_file)
             files.stdouts[local] = "" if number == 0 else os.devnull
             files.stderrs[local] = "" if number == 0 else str(rank.stderr)
-            self._ranks[number] = rank
+            ranks[number] = rank
+        self._ranks = ranks
         self._tell(failed)
         return files
 
@@ -126,6 +127,15 @@ class RankFiles(LogsSpecs):
         else:
             text = f"error: {rank} ended with exit code {code}, {rank.where()}{_tail(rank)}"
         return code, "\n".join([text, *(_tell_hung(self._ranks[number]) for number in hung)])
+
+    def lost_peer(self) -> tuple[str, bool] | None:
+        """What to say, if the first failure of this start is that of a rank which lost another; and
+        whether no worker here is left that has not failed."""
+        recorded = [read_failure(rank.error_file) for rank in self._ranks.values()]
+        worst = self._worst([])
+        if worst is None or worst[1] is None or not worst[1].lost_peer:
+            return None
+        return f"error: {_tell_failure(worst[0], worst[1])}", None not in recorded
 
     def _worst(self, silent: Sequence[int]) -> tuple[_Rank, Failure | None] | None:
         """The rank that failed first of itself: one that merely lost another comes last.

@@ -67,17 +67,26 @@ def run_recipe(
         )
     if not world.is_main:
         _train(recipe, run, world, mark)
+        world.alone(lambda: None)  # which is `conclude` of the first rank, below
         return None
     with claimed(run):
         refuse_stopped(run)
         write_recipe(run, recipe.config)
         remove_leftovers(run)
         trained = _train(recipe, run, world, mark)
-        _log.info("sealed the checkpoint; a fresh process verifies it")
-        result = judge(recipe, run, trained, source)
-        seconds = time.time() - start
-        finish(run, recipe.name, world, start, seconds)
-    return dataclasses.replace(result, seconds=seconds)
+        results: list[RunResult] = []
+
+        def conclude() -> None:
+            _log.info("sealed the checkpoint; a fresh process verifies it")
+            result = judge(recipe, run, trained, source)
+            seconds = time.time() - start
+            finish(run, recipe.name, world, start, seconds)
+            results.append(dataclasses.replace(result, seconds=seconds))
+
+        # All leave together: a cluster may take a run for done, and end what is left of it, when one
+        # of its processes has ended well.
+        world.alone(conclude)
+    return results[0]
 
 
 def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMark) -> Trained:
