@@ -11,7 +11,7 @@ from tests.processes.prepare import write_recipe
 from tests.tiny.small_disk import IN_A_NAMESPACE, may_mount
 from tests.tiny.store import bert_tokenizer, documents, write_corpus
 
-FEW, COUNT = 100, 3000
+FEW, COUNT = 100, 6000
 PREPARE = """
 prepare() { "$1" -m retort.data.prepare --config "$3/recipe.yaml" --out "$2/store" $4; echo "code $?"; }
 first() { prepare "$1" "$2" "$3"; }
@@ -32,10 +32,10 @@ first "$@"; (ulimit -f $5; full "$@"); later "$@"
 @pytest.mark.parametrize(
     ("limited", "size", "reason", "kept"),
     [
-        (DISK, "600k", "No space left on device", "some"),
-        (DISK, "2m", "No space left on device", "all"),
+        (DISK, "1m", "No space left on device", "some"),
+        (DISK, "4m", "No space left on device", "all"),
         (LIMIT, "40", "File too large", "none"),
-        (LIMIT, "300", "File too large", "all"),
+        (LIMIT, "600", "File too large", "all"),
     ],
     ids=["disk, tokens", "disk, shards", "limit, tokens", "limit, shards"],
 )

@@ -213,6 +213,19 @@ def test_a_machine_that_does_not_come_is_told() -> None:
     assert done.stderr.startswith(f"error: fewer than 2 machines came to {place} within 2 s")
 
 
+def test_the_number_of_an_operator_says_who_hosts_the_meeting() -> None:
+    place = f"localhost:{free_port()}"
+    flags = ("--nnodes", "2", "--rdzv-endpoint", place, "--join-timeout", "2")
+    for number, told in (
+        ("0", "fewer than 2 machines came"),
+        ("1", f"--rdzv-endpoint: {place} cannot be reached"),
+        ("first", "environment variable PET_NODE_RANK: 'first' is not a whole number"),
+    ):
+        environment = {**os.environ, "PET_NODE_RANK": number}
+        done = forks.run(["tests.processes.train", *flags], environment)
+        assert (done.returncode, done.stderr.startswith(f"error: {told}")) == (2, True), done.stderr
+
+
 def test_the_machines_that_are_left_go_on_when_one_is_killed(start: Start, tmp_path: Path) -> None:
     port = free_port()
     place = ("--nnodes", "1:2", "--rdzv-endpoint", f"localhost:{port}")
