@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retort.core.cli import run
 from retort.core.errors import UserError
@@ -24,6 +24,8 @@ from retort.train.processes.launch import (
 )
 
 if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
     from retort.train.processes.stop import StopRequest
     from retort.train.processes.world import World
 
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--collective", type=float, default=60.0)
     parser.add_argument("--alone", type=float, help="seconds that rank 0 takes before all begin")
     parser.add_argument("--stops", action="store_true", help="rank 0 stands still then")
+    parser.add_argument("--freezes", action="store_true", help="rank 0, when another connects")
     parser.add_argument("--saving", type=float, default=0.0)
     parser.add_argument("--traces", type=Path)
     options = parser.parse_args(arguments)
@@ -63,6 +66,8 @@ def _work(options: argparse.Namespace) -> int:
     from retort.train.processes.stop import stop_request
     from retort.train.processes.world import joined
 
+    if options.freezes:
+        _freeze(os.environ["RANK"] == "0")
     with (
         recorded(os.environ) as mark,
         joined(os.environ, options.rendezvous, collective_timeout_s=options.collective) as world,
@@ -71,6 +76,7 @@ def _work(options: argparse.Namespace) -> int:
         trace(options.traces, world, f"joined {world.size}")
         print(f"rank {world.rank} is here", file=sys.stderr, flush=True)
         if options.alone is not None:
+            world.barrier("before the first rank is alone")
             world.alone(lambda: _alone(options.alone, options.stops))
         step, more = 0, True
         while more:
@@ -121,6 +127,22 @@ def _alone(seconds: float, stops: bool) -> None:
     if stops:
         os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(seconds)
+
+
+def _freeze(first: bool) -> None:
+    """Have the first rank stand still when another has begun to connect to it."""
+    from torch import distributed
+
+    connect = distributed.init_process_group
+
+    def begin(backend: str, store: "Store", **more: Any) -> None:
+        if first:
+            store.wait(["connects"])
+            os.kill(os.getpid(), signal.SIGSTOP)
+        store.set("connects", "")
+        connect(backend, store=store, **more)
+
+    vars(distributed)["init_process_group"] = begin
 
 
 def _save_and_leave(

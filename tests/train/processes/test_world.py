@@ -244,3 +244,13 @@ def test_a_first_rank_that_stands_still_alone_is_noticed() -> None:
     assert "error: lost rank 0: it has given no sign of life for 2 s" in done.stderr
     first.process.kill()
     first.wait()
+
+
+def test_a_first_rank_that_stands_still_while_they_meet_is_noticed() -> None:
+    port = free_port()
+    first, other = (start(rank, 2, port, "--collective", "2", "--freezes") for rank in (0, 1))
+    done = other.wait()
+    assert done.returncode == PeerLost.exit_code
+    assert "lost another rank while the ranks were meeting" in done.stderr
+    first.process.kill()
+    first.wait()

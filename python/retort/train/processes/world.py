@@ -195,6 +195,8 @@ def joined(
         store = arrive(endpoint, timeout_s)
         if world.device.type == "cuda":
             torch.cuda.set_device(world.device)
+
+    def connect() -> None:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if world.device.type == "cuda" else "gloo",
             store=store,
@@ -202,7 +204,11 @@ def joined(
             world_size=world.size,
             timeout=timedelta(seconds=collective_timeout_s),
         )
+
     try:
+        with world.together("while the ranks were meeting"):
+            # Its own timeout holds for ranks, and not for the store, whose host may stand still.
+            _within(collective_timeout_s + _SIGN_S, connect)
         yield replace(world, store=store, patience_s=collective_timeout_s)
     except BaseException as error:
         # To destroy the group could wait for the very rank that is lost, and not to destroy it
@@ -210,6 +216,31 @@ def joined(
         atexit.register(_end, exit_code(error))
         raise
     dist.destroy_process_group()
+
+
+def _within(seconds: float, function: Callable[[], None]) -> None:
+    """Call a function in another thread, which is left behind if it takes too long.
+
+    Raises:
+        PeerLost: it does; or what it raises.
+    """
+    done = threading.Event()
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:  # handed to the thread that waits
+            raised.append(error)
+        done.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    if not done.wait(seconds):
+        raise PeerLost(
+            f"lost another rank while the ranks were meeting: no answer for {seconds:g} s"
+        )
+    if raised:
+        raise raised[0]
 
 
 @contextmanager
