@@ -12,11 +12,13 @@ ROOT = Path(retort.__file__).parent
 LAYERS = ("core", "data", "models", "evaluate", "train")
 ALLOWED = {layer: set(LAYERS[: number + 1]) for number, layer in enumerate(LAYERS)}
 ALLOWED["serve"] = {"core", "models", "data.tokenizers", "serve"}
+ALLOWED["launch"] = {"core", "train.processes.launch", "train.recipe", "launch"}
 ROOMS = {
     "data": (
         *("config", "tokenizers", "files", "sources", "similar", "store", "inspection"),
         *("batches", "reading", "corpus", "preparation"),
     ),
+    "launch": ("units", "job", "pods", "pytorch_job", "train_job", "manifests", "rules"),
     "serve": ("engine", "protocols"),
     "train": (
         *("recipe", "timing", "processes", "observe", "tasks", "engines", "checkpoints", "run"),
@@ -104,6 +106,7 @@ def test_a_room_imports_only_what_is_before_it(package: str, room: str) -> None:
         ("train", "engines", "def f():\n    from retort.train.checkpoints import policy"),
         ("train", "checkpoints", "from retort.train.run.training import TrainingRun"),
         ("train", "run", "from retort.train import main"),
+        ("launch", "job", "from retort.launch.rules.documents import Finding"),
         ("serve", "engine", "import retort.serve.protocols.predict"),
     ],
 )
@@ -134,6 +137,8 @@ def test_an_import_of_a_room_before_it_is_not(package: str, room: str, source: s
         ("models", "from retort.evaluate.metrics import measure"),
         ("evaluate", "if True:\n    import retort.train.run.run as run"),
         ("evaluate", "from retort.serve import main"),
+        ("launch", "from retort.train.run.run import Run"),
+        ("launch", "from retort.train.processes.agent import main"),
         ("serve", "from retort.train.recipe import TrainingRecipe"),
         ("serve", "from retort.data.store.store import TokenStore"),
         ("serve", "from retort.data import sources"),
@@ -147,6 +152,7 @@ def test_a_forbidden_import_is_found(package: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("package", "source"),
     [
+        ("launch", "from retort.train.recipe import TrainingRecipe"),
         ("train", "from retort.evaluate.report.report import render"),
         ("serve", "from retort.data.tokenizers.text_encoder import TextEncoder"),
         ("serve", "from retort.data import tokenizers"),

@@ -1,0 +1,1 @@
+"""What must hold for manifests, beyond what `kubectl apply` looks at."""
