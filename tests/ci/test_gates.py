@@ -24,6 +24,7 @@ def test_the_list_shows_every_gate_with_its_budget() -> None:
         "quality",
         "smoke",
         "locks",
+        "manifests",
         "reproducibility",
         "tests",
         "build",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from retort.core.config import Frozen, load_recipe, read_values
 from retort.data.preparation.recipe import PreparationRecipe
+from retort.launch.job import JobConfig
 from retort.train.recipe import TrainingRecipe
 from tools.docs import recipe as reference
 
@@ -17,6 +18,7 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 _SCHEMAS: dict[type[Frozen], pathlib.Path] = {
     TrainingRecipe: CHECKOUT / "docs/recipe.schema.json",
     PreparationRecipe: CHECKOUT / "docs/data_recipe.schema.json",
+    JobConfig: CHECKOUT / "docs/job.schema.json",
 }
 _RECIPES = {
     str(path.relative_to(CHECKOUT)): model
@@ -24,6 +26,9 @@ _RECIPES = {
         ("python/retort/train/recipes/*.yaml", TrainingRecipe),
         ("python/retort/data/recipes/*.yaml", PreparationRecipe),
         ("examples/*/recipe.yaml", TrainingRecipe),
+        ("k8s/base/recipe.yaml", TrainingRecipe),
+        ("tests/launch/jobs/recipe.yaml", TrainingRecipe),
+        ("tests/launch/jobs/[!r]*.yaml", JobConfig),
     )
     for path in sorted(CHECKOUT.glob(pattern))
 }
@@ -102,3 +107,35 @@ def test_the_schema_refuses_what_the_classes_refuse_of_one_key(key: str, value: 
     with pytest.raises(ValidationError):
         TrainingRecipe.model_validate(values)
     assert _problems(TrainingRecipe, values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "News"),
+        ("name", "n" * 53),
+        ("image", ""),
+        ("nodes", 0),
+        ("gpus", 1.5),
+        ("cpu", 0),
+        ("cpu", "lots"),
+        ("memory", "4GB"),
+        ("runs", {}),
+        ("runs", {"claim": "My_Runs"}),
+        ("runs", {"claim": "runs", "access": "ReadWriteAll"}),
+        ("grace", 120),
+        ("grace", "2 minutes"),
+        ("deadline", ""),
+        ("spot", True),
+        ("secrets", "token"),
+        ("environment", {"A": 1}),
+        ("gpu", 1),
+    ],
+)
+def test_the_schema_of_a_job_refuses_what_its_class_refuses(key: str, value: Any) -> None:
+    values = read_values(CHECKOUT / "tests/launch/jobs/plain.yaml")
+    assert _problems(JobConfig, values) == []
+    values[key] = value
+    with pytest.raises(ValidationError):
+        JobConfig.model_validate(values)
+    assert _problems(JobConfig, values)

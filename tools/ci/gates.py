@@ -92,6 +92,15 @@ GATES = (
         ),
     ),
     Gate(
+        "manifests",
+        "overlays for Kubernetes render, and every object in them is what its schema and its operator ask",
+        4,
+        (
+            ("./tools/bazel", "build", "//k8s:all"),
+            ("./tools/bazel", "run", "//launch:check", "--", "k8s"),
+        ),
+    ),
+    Gate(
         "reproducibility",
         "trains by 1, 2 and killed processes: equal seals; with another seed: a different one",
         6,

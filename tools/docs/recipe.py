@@ -1,5 +1,7 @@
 """`bazel run //tools/docs:recipe`: all that a recipe may say, as a page for people and as JSON Schemas for editors.
 
+A job on a cluster has a schema, too.
+
 Both are made of the configuration's classes: types and bounds from pydantic's own schema, words from the docstring of a
 class and the string below a field. What the classes check beyond one key, such as two keys that exclude each other, is
 in neither: a program that reads a recipe says so in a line.
@@ -24,6 +26,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from retort.core.config import Frozen, read_values, recipe_names
 from retort.data.preparation import recipe as preparation
 from retort.data.preparation.recipe import PreparationRecipe
+from retort.launch.job import JobConfig
 from retort.train import recipe as training
 from retort.train.recipe import TrainingRecipe
 
@@ -33,6 +36,8 @@ MODELINE = "# yaml-language-server: $schema="
 _PAGE = "docs/recipe.md"
 _TRAINING = "docs/recipe.schema.json"
 _DATA = "docs/data_recipe.schema.json"
+_JOB_PAGE = "docs/job.md"
+_JOB = "docs/job.schema.json"
 _KINDS = {
     "boolean": "`true`, `false`",
     "integer": "whole number",
@@ -59,6 +64,20 @@ or a path from the recipe's own folder: [recipe.schema.json](recipe.schema.json)
 
 ```yaml
 {MODELINE}../docs/recipe.schema.json
+```
+"""
+
+
+_JOBS = f"""\
+<!-- Made from the configuration's classes by `{COMMAND}`; a test holds it to them. -->
+
+# What a job may say
+
+`//launch:render` makes the objects of a cluster of it ([kubernetes.md](kubernetes.md)); `--set nodes=2` changes a key.
+Editors complete and check a file whose first line names [its schema](job.schema.json):
+
+```yaml
+{MODELINE}docs/job.schema.json
 ```
 """
 
@@ -117,9 +136,23 @@ def schema(model: type[BaseModel]) -> JsonSchemaValue:
 
 def outputs() -> dict[str, str]:
     """The files of the reference, by their path in the checkout."""
-    schemas = {_TRAINING: schema(TrainingRecipe), _DATA: schema(PreparationRecipe)}
+    schemas = {
+        _TRAINING: schema(TrainingRecipe),
+        _DATA: schema(PreparationRecipe),
+        _JOB: schema(JobConfig),
+    }
     texts = {path: json.dumps(made, indent=2) + "\n" for path, made in schemas.items()}
-    return {_PAGE: _page(schemas[_TRAINING], schemas[_DATA]), **texts}
+    pages = {_PAGE: _page(schemas[_TRAINING], schemas[_DATA]), _JOB_PAGE: _job_page(schemas[_JOB])}
+    return {**pages, **texts}
+
+
+def _job_page(made: JsonSchemaValue) -> str:
+    parts = [_JOBS]
+    for path, kind in sections(JobConfig):
+        if path:
+            parts.append(f"## `{path}`\n\n{_words(kind)}\n")
+        parts.append(_table(path, kind, made))
+    return "\n".join(parts)
 
 
 def _page(train: JsonSchemaValue, data: JsonSchemaValue) -> str:

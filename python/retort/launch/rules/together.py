@@ -16,16 +16,18 @@ def problems(documents: Sequence[Document], there: Collection[str]) -> Iterator[
     Args:
         there: `KIND/NAME`, in small letters the kind, of what the namespace has already.
     """
-    yield from _twice(documents)
+    found = list(_twice(documents))
     pods = [one for document in documents for one in pods_of(document)]
     for one in pods:
-        yield from _references(one, documents, there)
-        yield from _shared_claims(one, documents)
-    yield from _selectors(documents, pods)
-    yield from _runtimes(documents, there)
-    for job in training.trainings(documents):
-        yield from training.problems(job, documents)
-        yield from _peers(job, documents)
+        found += _references(one, documents, there)
+        found += _shared_claims(one, documents)
+    found += _selectors(documents, pods)
+    found += _runtimes(documents, there)
+    yield from found
+    if not found:
+        for job in training.trainings(documents):
+            yield from training.problems(job, documents)
+            yield from _peers(job, documents)
 
 
 def _twice(documents: Sequence[Document]) -> Iterator[Finding]:
