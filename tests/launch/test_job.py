@@ -40,14 +40,14 @@ def refusal(path: Path, *overrides: str) -> str:
         (["image=retort-training:latest"], "image", "sha256:DIGEST"),
         ([f"image=registry.example/a:1.2@{DIGEST}"], "image", "sha256:DIGEST"),
         (["image=./pushed.json"], "image", "write to it"),
-        (["recipe=smok"], "--config smok", "did you mean smoke"),
+        (["recipe=smok"], "plain.yaml: recipe: smok", "did you mean smoke"),
         (["recipe=./absent.yaml"], "absent.yaml", "does not exist"),
         (["overrides=[train.step=3]"], "train.step", "did you mean steps"),
         (["overrides=[train.batch=9]"], "train.batch", "choose a number"),
         (["nodes=0"], "nodes", "greater than or equal to 1"),
         (["nodes=2", "processes=2"], "train.shards 2", "start fewer"),
         (["processes=two"], "processes", "integer"),
-        (["gpus=3"], "gpus 3", "one GPU"),
+        (["gpus=3"], "--set gpus=3: the job: gpus 3", "one GPU"),
         (["gpu=1"], "unknown key gpu", "did you mean gpus"),
         (["cpu=lots"], "cpu", "quantity"),
         (["cpu=0"], "cpu", "give more"),
@@ -82,8 +82,13 @@ def test_what_cannot_be_is_refused_in_a_line_that_names_the_key(
     overrides: list[str], key: str, remedy: str
 ) -> None:
     said = refusal(PLAIN, *overrides)
+    assert any(said.startswith(name) for name in ("--set", str(PLAIN))), said
     assert key in said
     assert remedy in said
+
+
+def test_a_job_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "there is no such file" in refusal(tmp_path / "job.yaml")
 
 
 @pytest.mark.parametrize("line", [f"pushed {IMAGE} 3 blobs, 10 bytes moved", "json"])

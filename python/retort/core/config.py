@@ -54,6 +54,8 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    called: ClassVar[str] = "the recipe"
+    """What a message names that is about no single key."""
     former_keys: ClassVar[Mapping[str, str]] = {}
     """Former spelling of a key of a recipe, and the key. It is read, with a notice, for one version."""
 
@@ -345,7 +347,7 @@ def _describe(
     parts = [str(part) for part in error["loc"]]
     known = parts[:-1] if error["type"] == "extra_forbidden" else parts
     path = (*(one for one in known if not one.startswith(FORM)), *parts[len(known) :])
-    key = shown(".".join(path)) or "the recipe"
+    key = shown(".".join(path)) or model.called
     # An override of the key, of a mapping around it, or of a part of what is wrong as a whole.
     related = (text for at, text in origins.items() if path[: len(at)] == at[: len(path)])
     origin = next(related, file)

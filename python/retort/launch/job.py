@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,8 @@ class DataConfig(Frozen):
 
 class JobConfig(Frozen):
     """A training run as pods of a cluster. Quantities and names are as Kubernetes writes them."""
+
+    called: ClassVar[str] = "the job"
 
     name: JobName
     """Of the job and, below /runs, of its run: the same name goes on with the same run."""
@@ -168,12 +170,17 @@ def load_job(source: Path, overrides: Sequence[str], start: Path) -> Job:
     Raises:
         ConfigError: names the key, what is allowed, and the file or override that is wrong.
     """
-    config = load_recipe(JobConfig, source, overrides, start).config
     file = shown(source)
+    if not source.is_file():
+        raise ConfigError(f"{file}: there is no such file; give that of a job")
+    config = load_recipe(JobConfig, source, overrides, start).config
     image = _image(config.image, start, file)
-    found = find_recipe(recipes(), config.recipe, start)
-    # What is relative in a recipe starts where a pod's process starts.
-    recipe = load_recipe(TrainingRecipe, found, config.overrides, Path(RUNS)).config
+    try:
+        found = find_recipe(recipes(), config.recipe, start)
+        # What is relative in a recipe starts where a pod's process starts.
+        recipe = load_recipe(TrainingRecipe, found, config.overrides, Path(RUNS)).config
+    except ConfigError as error:
+        raise ConfigError(f"{file}: recipe: {str(error).removeprefix('--config ')}") from error
     _check_shards(config, recipe, file)
     named = config.recipe in recipe_names(recipes())
     text = None if named else (found.name, found.read_text("utf-8"))
