@@ -119,7 +119,16 @@ def test_a_recipe_of_the_image_is_named_and_one_of_a_file_goes_along(tmp_path: P
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("500m", "0.5"), ("4", "4"), ("1.5", "1.5"), ("16Gi", str(16 * 2**30)), ("3k", "3000")],
+    [
+        ("500m", "0.5"),
+        ("4", "4"),
+        ("1.5", "1.5"),
+        ("16Gi", str(16 * 2**30)),
+        ("3k", "3000"),
+        ("1e3", "1000"),
+        ("2E", "2000000000000000000"),
+        ("5u", "0.000005"),
+    ],
 )
 def test_a_quantity_is_what_kubernetes_takes_it_for(text: str, number: str) -> None:
     assert quantity(text) == Decimal(number)

@@ -9,12 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from retort.core.errors import shown
 
 _FACTORS = {
-    "m": Decimal("0.001"),
-    "": Decimal(1),
-    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTP", 1)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTP", 1)},
+    **{unit: Decimal(1000) ** -power for power, unit in enumerate("mun", 1)},
+    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
 }
-_QUANTITY = r"[0-9]{1,18}(\.[0-9]{1,9})?(m|[kMGTP]|[KMGTP]i)?"
+_QUANTITY = r"[0-9]{1,18}(\.[0-9]{1,9})?([numkMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?"
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = r"([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?"
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -36,9 +35,10 @@ def quantity(text: str) -> Decimal:
     """
     if not re.fullmatch(_QUANTITY, text, re.ASCII):
         raise ValueError(f"{shown(text)!r} is not a quantity, such as 500m, 4 or 16Gi")
-    number = re.match(r"[0-9.]+", text)
-    assert number is not None
-    return Decimal(number[0]) * _FACTORS[text[number.end() :]]
+    if text[-1].isdigit():
+        return Decimal(text)
+    number = text.rstrip("numkKMGTPEi")
+    return Decimal(number) * _FACTORS[text.removeprefix(number)]
 
 
 def seconds(text: str) -> int:

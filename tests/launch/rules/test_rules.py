@@ -139,6 +139,10 @@ def test_what_the_cases_change_was_right_before(
         ("kind: Pod\nmetadata: {name: a}\n", "apiVersion: is missing"),
         ("apiVersion: v1\nkind: 3\nmetadata: {name: a}\n", "kind: is missing"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: a}\n", "metadata.name: is missing"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [~]}\n",
+            "Pod/a: spec.containers.0: is null",
+        ),
         ("", "there are no objects"),
     ],
 )

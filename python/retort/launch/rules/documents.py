@@ -208,7 +208,31 @@ def _object(value: Any, file: str) -> Applied:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not name:
         return wrong(f"{value['kind']}: metadata.name", "is missing, or no text; give it a name")
-    return Applied((Document(file, value),))
+    try:
+        return Applied((Document(file, _without_nulls(value)),))
+    except _NullError as error:
+        return wrong(
+            f"{value['kind']}/{name}: {error}", "is null, which no element can be; remove it"
+        )
+
+
+class _NullError(Exception):
+    """Where it is."""
+
+
+def _without_nulls(value: Any, path: str = "") -> Any:
+    """As the API server reads it: a key that is null is not there."""
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(one, f"{path}.{key}".lstrip("."))
+            for key, one in value.items()
+            if one is not None
+        }
+    if isinstance(value, list):
+        if None in value:
+            raise _NullError(f"{path}.{value.index(None)}")
+        return [_without_nulls(one, f"{path}.{number}") for number, one in enumerate(value)]
+    return value
 
 
 def _name(path: Path, start: Path) -> str:

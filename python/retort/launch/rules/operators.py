@@ -157,10 +157,11 @@ def _runtime(document: Document) -> Iterator[Finding]:
             f"{inside}.spec.template.spec.containers",
             f"none is called {NODE}, as the trainer asks; rename it",
         )
-    for where in (path, f"{inside}.spec"):
-        if "ttlSecondsAfterFinished" in (
-            at(document.value, path) if where == path else job["template"]["spec"]
-        ):
+    for where, spec in (
+        (path, at(document.value, path)),
+        (f"{inside}.spec", at(job, "template.spec")),
+    ):
+        if "ttlSecondsAfterFinished" in spec:
             yield found(
                 f"{where}.ttlSecondsAfterFinished",
                 "has JobSet make a finished job again, for ever; remove it",

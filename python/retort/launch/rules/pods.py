@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from retort.core.errors import shown
@@ -67,13 +68,18 @@ def _mounts(pods: Pods) -> Iterator[Finding]:
 
 
 def _resources(pods: Pods) -> Iterator[Finding]:
-    shared = sum(
-        quantity(str(volume["emptyDir"]["sizeLimit"]))
-        for _, volume in pods.volumes()
-        if at(volume, "emptyDir.medium") == "Memory" and at(volume, "emptyDir.sizeLimit")
-    )
+    shared = Decimal(0)
+    for path, volume in pods.volumes():
+        if at(volume, "emptyDir.medium") == "Memory" and at(volume, "emptyDir.sizeLimit"):
+            try:
+                shared += quantity(str(volume["emptyDir"]["sizeLimit"]))
+            except ValueError as error:
+                yield pods.document.finding(f"{path}.emptyDir.sizeLimit", str(error))
     for path, container in pods.containers():
         limits, requests = at(container, "resources.limits"), at(container, "resources.requests")
+        if wrong := list(_quantities(pods, path, container)):
+            yield from wrong
+            continue
         for name, written in requests.items():
             if name in limits and quantity(str(written)) > quantity(str(limits[name])):
                 yield pods.document.finding(
@@ -96,6 +102,15 @@ def _resources(pods: Pods) -> Iterator[Finding]:
                 f"{path}.resources.limits.memory",
                 f"{memory} is not more than the pod's volumes in memory, which count; give more",
             )
+
+
+def _quantities(pods: Pods, path: str, container: Mapping[str, Any]) -> Iterator[Finding]:
+    for kind in ("limits", "requests"):
+        for name, written in at(container, f"resources.{kind}").items():
+            try:
+                quantity(str(written))
+            except ValueError as error:
+                yield pods.document.finding(f"{path}.resources.{kind}.{name}", str(error))
 
 
 def _images(pods: Pods) -> Iterator[Finding]:
