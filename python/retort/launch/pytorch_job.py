@@ -7,6 +7,8 @@ from retort.launch.units import seconds
 CONTAINER = "pytorch"
 """The name that the operator's webhook asks for."""
 ENDPOINT = "$(PET_RDZV_ENDPOINT)"
+QUEUE = "kueue.x-k8s.io/queue-name"
+"""The label that puts a job into a queue: https://kueue.sigs.k8s.io/docs/concepts/local_queue/"""
 
 
 def pytorch_job(job: Job) -> Object:
@@ -52,5 +54,5 @@ def pytorch_job(job: Job) -> Object:
 
 
 def queue_label(job: Job) -> dict[str, str]:
-    """What puts a job into a queue of Kueue (https://kueue.sigs.k8s.io/docs/concepts/local_queue/)."""
-    return {} if job.config.queue is None else {"kueue.x-k8s.io/queue-name": job.config.queue}
+    """What puts a job into its queue, if it has one."""
+    return {} if job.config.queue is None else {QUEUE: job.config.queue}

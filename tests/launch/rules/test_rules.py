@@ -135,6 +135,8 @@ def test_what_the_cases_change_was_right_before(
     [
         ("a: [", "is not valid YAML"),
         ("apiVersion: v1\nkind: Pod\nkind: Job\n", "a key is given twice: kind"),
+        ("? [a]\n: b\n", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
         ("- 1\n", "no object"),
         ("kind: Pod\nmetadata: {name: a}\n", "apiVersion: is missing"),
         ("apiVersion: v1\nkind: 3\nmetadata: {name: a}\n", "kind: is missing"),
@@ -248,7 +250,7 @@ STAGES: dict[str, Callable[[list[Document]], list[object]]] = {
     [
         ("schema", BY_STAGE["schema"][0]),
         ("webhook", BY_STAGE["webhook"][8]),
-        ("together", BY_STAGE["together"][4]),
+        ("together", BY_STAGE["together"][6]),
     ],
 )
 def test_each_kind_of_rule_finds_what_no_other_does(stage: str, case: Case) -> None:

@@ -19,11 +19,15 @@ def check(applied: Applied, schemas: Schemas, there: Collection[str]) -> list[Fi
     found = list(applied.findings)
     for document in applied.documents:
         found += _of_one(document, schemas)
-    return found or list(together.problems(applied.documents, there))
+    # Of what has no schema nobody knows how it looks.
+    known = [document for document in applied.documents if schemas.knows(document)]
+    return found or list(together.problems(known, there))
 
 
 def _of_one(document: Document, schemas: Schemas) -> list[Finding]:
-    stages = (schemas.problems, operators.problems, pods.problems, operators.traps)
+    stages = [schemas.problems]
+    if schemas.knows(document):
+        stages += [operators.problems, pods.problems, operators.traps]
     for stage in stages:
         if found := list(stage(document)):
             return found

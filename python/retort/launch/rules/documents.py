@@ -88,11 +88,13 @@ class _Loader(yaml.CSafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
                     None, None, f"a key is given twice: {key.value}", key.start_mark
                 )
-            seen.add(str(key.value))
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -184,7 +186,7 @@ def parse(text: str, file: str) -> Applied:
     """The objects of a text; those of a List each by itself."""
     try:
         values = [one for one in yaml.load_all(text, _Loader) if one is not None]
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = shown(" ".join(str(error).split()))
         return Applied((), (Finding(file, "", f"is not valid YAML: {said}; mend it there"),))
     applied = Applied()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from retort.launch.pytorch_job import CONTAINER
+from retort.launch.pytorch_job import CONTAINER, QUEUE
 from retort.launch.rules.documents import Document, Finding
 from retort.launch.rules.templates import at, pods_of, replica_specs
 from retort.launch.train_job import CONTAINER as NODE
@@ -72,6 +72,12 @@ def traps(document: Document) -> Iterator[Finding]:
             "give ExitCode: after a lost peer pods start again, after a user's mistake they do not",
         )
     run_policy = document.spec.get("runPolicy") or {}
+    queue = at(document.value, "metadata.labels").get(QUEUE)
+    if queue and run_policy.get("suspend") is not True:
+        yield found(
+            "spec.runPolicy.suspend",
+            f"give true, as the job waits in the queue {queue} until Kueue starts it",
+        )
     if run_policy.get("cleanPodPolicy") not in ("Running", "All"):
         yield found(
             "spec.runPolicy.cleanPodPolicy",

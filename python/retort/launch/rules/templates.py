@@ -74,8 +74,8 @@ def pods_of(document: Document) -> list[Pods]:
             for path, spec in replica_specs(document)
             if spec.get("template")
         ]
-    if document.kind in ("TrainingRuntime", "ClusterTrainingRuntime", "JobSet"):
-        return list(_job_set(document))
+    if document.kind in ("TrainingRuntime", "ClusterTrainingRuntime"):
+        return list(_replicated(document))
     return []
 
 
@@ -85,15 +85,12 @@ def replica_specs(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]
         yield f"spec.pytorchReplicaSpecs.{kind}", spec or {}
 
 
-def _job_set(document: Document) -> Iterator[Pods]:
-    path = "spec" if document.kind == "JobSet" else "spec.template.spec"
-    nodes = at(document.value, "spec.mlPolicy.numNodes")
-    for number, job in enumerate(at(document.value, path).get("replicatedJobs") or []):
-        template = at(job, "template.spec.template")
-        inside = f"{path}.replicatedJobs.{number}.template.spec.template"
-        replicas = nodes or at(job, "template.spec.parallelism") or 1
-        if template:
-            yield Pods(document, inside, template, replicas)
+def _replicated(document: Document) -> Iterator[Pods]:
+    path = "spec.template.spec.replicatedJobs"
+    nodes = at(document.value, "spec.mlPolicy.numNodes") or 1
+    for number, job in enumerate(at(document.value, path)):
+        if template := at(job, "template.spec.template"):
+            yield Pods(document, f"{path}.{number}.template.spec.template", template, nodes)
 
 
 def at(value: Any, path: str) -> Any:

@@ -1,6 +1,7 @@
 """What the pods of a job are started with: its flags as the kubelet hands them over, held to the numbers of the job."""
 
 import argparse
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retort.core.cli import Arguments
-from retort.core.config import find_recipe, load_recipe, recipe_names
+from retort.core.config import find_recipe, load_recipe
 from retort.core.errors import UserError, shown
 from retort.launch.job import RUNS
 from retort.launch.pods import CHECKPOINT, STEP
@@ -19,6 +20,8 @@ from retort.launch.units import seconds
 from retort.train.processes.launch import add_launch_arguments, launch_from
 from retort.train.recipe import TrainingRecipe, recipes
 
+_VARIABLE = re.compile(r"(?<!\$)\$\(([^)]*)\)")
+"""What the kubelet fills in: https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-container/."""
 _LABEL, _OURS = "app.kubernetes.io/name", "retort-training"
 _PORTS = {"PyTorchJob": 23456, "TrainJob": 29500}
 
@@ -31,7 +34,7 @@ class Training:
         pods: of the job, or of the runtime that it names.
         processes: of each pod.
         endpoint: where the pods meet.
-        variables: what the operator tells each container.
+        variables: of the container, with what the operator adds; None is a value that only the cluster knows.
     """
 
     job: Document
@@ -41,7 +44,7 @@ class Training:
     nodes: int
     processes: str
     endpoint: str
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | None]
 
 
 def trainings(documents: Sequence[Document]) -> Iterator[Training]:
@@ -94,7 +97,7 @@ def _ours(job: Document, pods: Pods, told: _Told) -> Iterator[Training]:
     containers = [(path, one) for path, one in pods.containers() if ".containers." in path]
     path, container = containers[0]
     own = {one["name"]: one.get("value") for one in container.get("env") or []}
-    variables = {**{name: value for name, value in own.items() if value is not None}, **added}
+    variables = {**own, **added}
     yield Training(job, pods, container, path, nodes, processes, endpoint, variables)
 
 
@@ -102,16 +105,19 @@ def problems(training: Training, documents: Sequence[Document]) -> Iterator[Find
     """What is wrong with the flags of a job's pods, and the recipe that they name."""
     found, path = training.pods.document.finding, f"{training.path}.args"
     typed = []
+    if not training.processes.isdecimal():
+        key = "nprocPerNode" if training.job.kind == "PyTorchJob" else "trainer.numProcPerNode"
+        yield training.job.finding(f"spec.{key}", f"{training.processes} is no number; give one")
+        return
     for number, word in enumerate(training.container.get("args") or []):
-        for name in re.findall(r"(?<!\$)\$\(([^)]*)\)", word):
-            if name not in training.variables:
+        for name in _VARIABLE.findall(word):
+            if name not in training.variables and not training.container.get("envFrom"):
                 yield found(
                     f"{path}.{number}",
                     f"{shown(word)} names a variable that the container does not have; add it to env",
                 )
                 return
-        expanded = re.sub(r"\$\(([^)]*)\)", lambda one: training.variables[one[1]], word)
-        typed.append(expanded)
+        typed.append(_VARIABLE.sub(lambda one: training.variables.get(one[1]) or one[0], word))
     try:
         options = _parser().parse_known_args(typed)[0]
         plan = launch_from(options)
@@ -235,10 +241,11 @@ def _recipe(
 def _load(
     training: Training, config: str, overrides: Sequence[str], documents: Sequence[Document]
 ) -> TrainingRecipe:
-    if config in recipe_names(recipes()) or "/" not in config:
+    if "/" not in config and not config.endswith((".yaml", ".yml")):
         named = find_recipe(recipes(), config, Path(RUNS))
         return load_recipe(TrainingRecipe, named, overrides, Path(RUNS)).config
-    folder, _, key = config.rpartition("/")
+    # A process starts in the directory of runs.
+    folder, _, key = os.path.join(RUNS, config).rpartition("/")
     text = _mounted(training, folder, documents).get(key)
     if text is None:
         raise UserError(
