@@ -121,11 +121,10 @@ def _images(pods: Pods) -> Iterator[Finding]:
         if "image" in volume
     ]
     for path, image in images:
-        # An empty one is what an operator's webhook finds.
-        if image and not re.fullmatch(IMAGE, image, re.ASCII):
+        if not re.fullmatch(IMAGE, image, re.ASCII):
             yield pods.document.finding(
                 path,
-                f"{shown(image)} is not REGISTRY/REPOSITORY@sha256:DIGEST; a tag may be another image "
+                f"{shown(image) or 'nothing'} is not REGISTRY/REPOSITORY@sha256:DIGEST; a tag may be another image "
                 "tomorrow, so give the digest",
             )
 

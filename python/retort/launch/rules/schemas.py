@@ -58,10 +58,14 @@ class Schemas:
         if validator is None:
             yield from _misspelt(document)
             return
-        for error in sorted(
+        errors = sorted(
             validator.iter_errors(document.value), key=lambda one: list(map(str, one.path))
-        ):
-            yield document.finding(*_sentence(error))
+        )
+        unknown = [one.absolute_path for one in errors if one.validator == "additionalProperties"]
+        for error in errors:
+            # A misspelt key is both unknown and missing; the former says more.
+            if error.validator != "required" or error.absolute_path not in unknown:
+                yield document.finding(*_sentence(error))
 
     def _validator(self, document: Document) -> Any:
         key = (document.api_version, document.kind)
