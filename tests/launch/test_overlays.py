@@ -136,6 +136,24 @@ def test_names_that_kustomize_changes_reach_the_volumes_of_a_pytorch_job(tmp_pat
     assert found["PersistentVolumeClaim"]["metadata"]["name"] == "team-runs"
 
 
+def test_a_label_of_one_job_reaches_its_pods_and_its_network_policy(tmp_path: Path) -> None:
+    text = (
+        "namePrefix: team-\n"
+        "resources: [../multinode]\n"
+        "labels: [{pairs: {app.kubernetes.io/instance: team}, includeSelectors: true}]\n"
+    )
+    found = _mine(tmp_path, text)
+    template = found[JOB]["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+    labels = template["metadata"]["labels"]
+    assert labels["app.kubernetes.io/instance"] == "team"
+    policy = found["NetworkPolicy"]["spec"]
+    (ingress,), (egress, _) = policy["ingress"], policy["egress"]
+    (here,), (there,) = ingress["from"], egress["to"]
+    for selector in (policy["podSelector"], here["podSelector"], there["podSelector"]):
+        assert selector["matchLabels"] == labels
+    assert main([str(tmp_path / "k8s/overlays/mine")]) == 0
+
+
 def test_another_recipe_has_another_name(tmp_path: Path) -> None:
     generator = (
         "resources: [../multinode]\n"
