@@ -45,7 +45,7 @@ class Gate:
     part: bool = False
 
 
-_SMALL = ("//tests/oci:small_image",)
+_SMALL = "//tests/oci:small_image"
 _IMAGES = ("//docker:base", "//docker:training", "//docker:inference")
 _FAULTS = (
     "--control=--//tools/oci:plant=mtime",
@@ -146,8 +146,14 @@ GATES = (
                 *("debootstrap", "docker-registry", "openssl", "podman"),
                 *("setpriv=util-linux", "skopeo", "umoci"),
             ),
-            ("python3", "tools/ci/hermetic.py", *_SMALL, *_FAULTS),
-            ("python3", "tools/ci/hermetic.py", *_IMAGES),
+            (
+                "python3",
+                "tools/ci/hermetic.py",
+                *_IMAGES,
+                _SMALL,
+                f"--controlled={_SMALL}",
+                *_FAULTS,
+            ),
             ("./tools/bazel", "run", "//docker:golden", "--", "--check"),
             # They start images in namespaces of their own, which the sandbox around a test forbids.
             ("./tools/bazel", "test", _OUTSIDE, "//tests/oci:images"),

@@ -10,6 +10,7 @@ which each world builds. Both worlds know where the user fetches from, and use t
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -53,6 +54,13 @@ with socket.socket() as any_socket:
     if not flags & 1:
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", name, flags | 1))
 os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+# Says which process it is, and stays until its standard input ends.
+_STAY = """
+import os, sys
+print(os.getpid(), flush=True)
+sys.stdin.read()
 """
 
 # Says so if loopback works and nothing else can be reached: a datagram socket asks for a route, and sends nothing.
@@ -161,18 +169,47 @@ def network_cut() -> tuple[str, ...]:
     """The command that runs another without a network but loopback, or nothing where this user has no such command."""
     for way in _WAYS_IN:
         command = (*way, sys.executable, "-I", "-c", _ENTER)
-        try:
-            done = subprocess.run(
-                [*command, sys.executable, "-I", "-c", _PROBE],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except FileNotFoundError:
-            continue
-        if done.stdout == "cut off\n":
+        if _is_cut_off(command):
             return command
     return ()
+
+
+def _is_cut_off(way: Sequence[str]) -> bool:
+    """Whether what a command runs reaches itself and nobody else."""
+    command = [*way, sys.executable, "-I", "-c", _PROBE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.stdout == "cut off\n"
+
+
+@contextlib.contextmanager
+def _one_namespace(cut: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """A command that runs others in one network namespace, if `cut` makes a new one for each.
+
+    An engine's server goes on serving there, which from another namespace cannot be reached, and starts anew.
+    """
+    if not cut:
+        yield cut
+        return
+    with subprocess.Popen(
+        [*cut, sys.executable, "-I", "-c", _STAY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdin is not None and holder.stdout is not None
+        number = holder.stdout.readline().strip()
+        user = ("--user", "--preserve-credentials")
+        for more in ((), user):
+            command = ("nsenter", f"--target={number}", "--net", *more)
+            if _is_cut_off(command):
+                yield command
+                break
+        else:
+            yield cut
+        holder.stdin.close()
 
 
 def _bazel(world: World, *arguments: str) -> str:
@@ -199,7 +236,10 @@ def _fetch(world: World, targets: Sequence[str], cache: str) -> None:
     _bazel(fetching, "shutdown")
 
 
-def _build(world: World, targets: Sequence[str], cache: str, flags: Sequence[str] = ()) -> Evidence:
+def _build(
+    world: World, targets: Sequence[str], cache: str, flags: Sequence[str] = ()
+) -> list[str]:
+    """Builds; returns the spawned actions."""
     log = world.output_base.with_suffix(".execution-log.json")
     print(" ".join([f"building in world {world.name}", *flags]), file=sys.stderr, flush=True)
     _bazel(
@@ -212,11 +252,15 @@ def _build(world: World, targets: Sequence[str], cache: str, flags: Sequence[str
         *flags,
         *targets,
     )
+    return sorted(_actions(log))
+
+
+def _evidence(world: World, actions: list[str]) -> Evidence:
     roots = {
         str(world.output_base).encode(): b"<output base>",
         str(world.checkout).encode(): b"<checkout>",
     }
-    return Evidence(dict(_outputs(world.output_base, roots)), sorted(_actions(log)))
+    return Evidence(dict(_outputs(world.output_base, roots)), actions)
 
 
 def _outputs(output_base: pathlib.Path, roots: dict[bytes, bytes]) -> Iterator[tuple[str, str]]:
@@ -296,9 +340,12 @@ def verdict(found: Sequence[str], networkless: bool, in_ci: bool) -> tuple[str, 
     )
 
 
-def _prove(folder: pathlib.Path, targets: Sequence[str], controls: Sequence[str]) -> int:
-    cut = network_cut()
-    worlds = _worlds(folder, os.environ, cut)
+def _prove(
+    worlds: tuple[World, World],
+    targets: Sequence[str],
+    controls: Sequence[str],
+    controlled: Sequence[str],
+) -> int:
     alike = []
     try:
         for world in worlds:
@@ -307,10 +354,14 @@ def _prove(folder: pathlib.Path, targets: Sequence[str], controls: Sequence[str]
         cache = "--repository_cache=" + _bazel(worlds[0], "info", "repository_cache").strip()
         for world in worlds:
             _fetch(world, targets, cache)
-        one, two = (_build(world, targets, cache) for world in worlds)
+        one, two = (_evidence(world, _build(world, targets, cache)) for world in worlds)
         for control in controls:
+            # Their actions alone: the log has the digests of what they put out.
             planted = differences(
-                *(_build(world, targets, cache, control.split()) for world in worlds)
+                *(
+                    Evidence({}, _build(world, controlled, cache, control.split()))
+                    for world in worlds
+                )
             )
             print(f"{control}: {len(planted)} differences, as there should be", file=sys.stderr)
             alike += [control] * (not planted)
@@ -324,7 +375,9 @@ def _prove(folder: pathlib.Path, targets: Sequence[str], controls: Sequence[str]
     found += [f"the control failed: the builds agree with {control}" for control in alike]
     for line in found:
         print(line)
-    said, code = verdict(found, bool(cut), os.environ.get("CI", "") not in ("", "0", "false"))
+    said, code = verdict(
+        found, bool(worlds[1].cut), os.environ.get("CI", "") not in ("", "0", "false")
+    )
     print(
         f"{len(one.outputs)} output files and {len(one.actions)} actions compared; {said}",
         file=sys.stderr,
@@ -343,10 +396,19 @@ def main(arguments: Sequence[str]) -> int:
         metavar="FLAGS",
         help="plant a fault, as --control=--//tools/oci:plant=owner; may be given again",
     )
+    parser.add_argument(
+        "--controlled",
+        action="append",
+        metavar="TARGET",
+        help="what is built with a fault planted; otherwise all targets",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="retort-hermetic-") as name:
         try:
-            return _prove(pathlib.Path(name), options.targets, options.control)
+            with _one_namespace(network_cut()) as cut:
+                worlds = _worlds(pathlib.Path(name), os.environ, cut)
+                controlled = options.controlled or options.targets
+                return _prove(worlds, options.targets, options.control, controlled)
         finally:
             subprocess.run(["chmod", "-R", "u+w", name], check=False)
 
