@@ -66,6 +66,7 @@ def _wheel(package: str) -> Path:
     return Path(spec.origin).parent
 
 
+@cache
 def pytorch_job() -> Schema:
     """The schema of the model of `kubeflow-training`, from the tables of types in its source."""
     return _swagger("KubeflowOrgV1PyTorchJob")
@@ -110,6 +111,7 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+@cache
 def trainer(kind: str) -> Schema:
     """The schema of a model of `kubeflow-trainer-api`. What of it is Kubernetes' own is strict as that is."""
     name = f"TrainerV1alpha1{kind}"
