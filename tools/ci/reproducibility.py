@@ -27,13 +27,27 @@ _SETTINGS = (
 _RECIPE = ("--config", "smoke", *(word for one in _SETTINGS for word in ("--set", one)))
 
 
-def _command(out: pathlib.Path, *settings: str) -> list[str]:
-    return ["./tools/bazel", "run", "//train", "--", *_RECIPE, *settings, "--out", str(out)]
+def _built(script: pathlib.Path) -> pathlib.Path:
+    """What `bazel run //train` would start. An engine of its own for another user would only take time."""
+    command = ["./tools/bazel", "run", f"--script_path={script}", "//train"]
+    if subprocess.run(command, cwd=CHECKOUT, check=False).returncode:
+        sys.exit("//train cannot be built")
+    return script
 
 
-def _train(out: pathlib.Path, *settings: str, umask: int = 0o022, **environment: str) -> str:
+def _command(program: pathlib.Path, out: pathlib.Path, *settings: str) -> list[str]:
+    return [str(program), *_RECIPE, *settings, "--out", str(out)]
+
+
+def _train(
+    program: pathlib.Path,
+    out: pathlib.Path,
+    *settings: str,
+    umask: int = 0o022,
+    **environment: str,
+) -> str:
     """The seal of a run. What it says is shown if it fails; else two would speak at once."""
-    command = _command(out, *settings)
+    command = _command(program, out, *settings)
     started = time.monotonic()
     done = subprocess.run(
         command,
@@ -54,10 +68,10 @@ def _train(out: pathlib.Path, *settings: str, umask: int = 0o022, **environment:
     return match[1]
 
 
-def _killed(out: pathlib.Path, *settings: str) -> int:
+def _killed(program: pathlib.Path, out: pathlib.Path, *settings: str) -> int:
     """Trains until a checkpoint is sealed and kills everything at once; returns the steps made."""
     training = subprocess.Popen(
-        _command(out, *settings),
+        _command(program, out, *settings),
         cwd=CHECKOUT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -75,9 +89,9 @@ def _killed(out: pathlib.Path, *settings: str) -> int:
     return (out / "metrics.jsonl").read_bytes().count(b"\n")
 
 
-def _killed_and_resumed(out: pathlib.Path) -> tuple[int, str]:
+def _killed_and_resumed(program: pathlib.Path, out: pathlib.Path) -> tuple[int, str]:
     """The steps that two processes made until they were killed, and the seal of the three that went on."""
-    return _killed(out, "--nproc", "2"), _train(out, "--nproc", "3")
+    return _killed(program, out, "--nproc", "2"), _train(program, out, "--nproc", "3")
 
 
 def main() -> int:
@@ -93,12 +107,14 @@ def main() -> int:
         ThreadPoolExecutor(2) as two_at_a_time,
     ):
         folder = pathlib.Path(name)
+        program = _built(folder / "train")
         run = two_at_a_time.submit
-        resumed = run(_killed_and_resumed, folder / "killed")
-        alone = run(_train, folder / "one", TZ="UTC", OMP_NUM_THREADS="1")
-        away = run(_train, folder / "another place" / "elsewhere", umask=0o077, **elsewhere)
-        both = run(_train, folder / "two", "--nproc", "2")
-        other_seed = run(_train, folder / "other seed", "--set", "train.seed=1")
+        resumed = run(_killed_and_resumed, program, folder / "killed")
+        alone = run(_train, program, folder / "one", TZ="UTC", OMP_NUM_THREADS="1")
+        there = folder / "another place" / "elsewhere"
+        away = run(_train, program, there, umask=0o077, **elsewhere)
+        both = run(_train, program, folder / "two", "--nproc", "2")
+        other_seed = run(_train, program, folder / "other seed", "--set", "train.seed=1")
         first, control = alone.result(), other_seed.result()
         step, seal = resumed.result()
         others = {
