@@ -1,0 +1,1 @@
+"""Functions that may complete or refuse what is written."""

@@ -1,0 +1,1 @@
+"""The kinds of objects that the cluster knows, and what their fields are."""

@@ -1,0 +1,1 @@
+"""What containers have written, in files that whoever runs them writes."""

@@ -1,0 +1,1 @@
+"""What a write has to keep, whoever it comes from."""

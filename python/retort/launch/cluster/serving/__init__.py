@@ -1,0 +1,1 @@
+"""Where the API is served, and to whom."""

@@ -1,0 +1,1 @@
+"""Objects on the disk, and every change of them in order."""
