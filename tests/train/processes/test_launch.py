@@ -223,7 +223,9 @@ def test_the_number_of_an_operator_says_who_hosts_the_meeting() -> None:
     ):
         environment = {**os.environ, "PET_NODE_RANK": number}
         done = forks.run(["tests.processes.train", *flags], environment)
-        assert (done.returncode, done.stderr.startswith(f"error: {told}")) == (2, True), done.stderr
+        assert done.returncode == 2
+        # What PyTorch's C++ says of it may come before.
+        assert f"error: {told}" in done.stderr
 
 
 def test_the_machines_that_are_left_go_on_when_one_is_killed(start: Start, tmp_path: Path) -> None:
