@@ -21,6 +21,7 @@ _SETTINGS = (
     f"train.steps={_STEPS}",
     "train.shards=4",
     "train.threads=1",  # several processes share the cores
+    "data.held_out=0.02",  # few documents to be evaluated, all others to be tokenised
     "evaluate.min_accuracy=0",
     f"checkpoints.every={_EVERY}",
 )

@@ -17,7 +17,8 @@ from tests.oci.image.containers import Container, unpack
 _DOCKER = pathlib.Path(__file__).parents[3] / "docker"
 _TRAIN = pathlib.Path(__file__).parents[3] / "python/retort/train/main"
 _SOMEBODY = 54321
-_RECIPE = ("--config", "smoke", "--set", "train.steps=20", "--set", "evaluate.min_accuracy=0")
+_SETTINGS = ("train.steps=20", "data.held_out=0.02", "evaluate.min_accuracy=0")
+_RECIPE = ("--config", "smoke", *(word for one in _SETTINGS for word in ("--set", one)))
 
 
 @pytest.fixture(scope="module")
