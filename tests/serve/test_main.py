@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import os
-import queue
 import re
 import shlex
 import shutil
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 import httpx
 import numpy
@@ -29,7 +27,7 @@ from openapi_schema_validator import OAS31Validator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from retort.core.forks.client import run, start
+from retort.core.forks.client import run
 from retort.core.seal import sealing, verify
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import Checkpoint, load_checkpoint
@@ -38,6 +36,7 @@ from retort.models.config import HeadConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.predict import predict
 from tests.processes.forks import fork_server_for
+from tests.processes.ready import ReadyProcess
 from tests.tiny.checkpoints import save_checkpoint
 
 forks = fork_server_for("retort.serve.main", "transformers.models.bert.modeling_bert")
@@ -55,58 +54,17 @@ JSON_VALUES = st.recursive(
 )
 
 
-class ServerProcess:
-    """`retort.serve.main` in a fresh process. `ready` is the line that it says when it serves."""
+class ServerProcess(ReadyProcess):
+    """`retort.serve.main` in a fresh process."""
 
     def __init__(self, checkpoint: Path, *options: str, files: int = 1024) -> None:
         limited = ["tests.processes.few_files", str(files), "retort.serve.main"]
-        command = [*limited, "--checkpoint", str(checkpoint), "--port", "0", *options]
-        said, says = os.pipe()
-        self.process = start(command, stderr=says)
-        os.close(says)
-        self._said = os.fdopen(said, encoding="utf-8")
-        self.lines: list[str] = []
-        self._ready: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.ready = self._ready.get()
-        if not self.ready:
-            raise AssertionError(f"the server did not start: {self.lines}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    @property
-    def url(self) -> str:
-        found = re.search(r"http://[\d.]+:\d+", self.ready)
-        assert found, self.ready
-        return found.group()
+        super().__init__([*limited, "--checkpoint", str(checkpoint), "--port", "0", *options])
 
     @property
     def address(self) -> tuple[str, int]:
         host, port = self.url.removeprefix("http://").split(":")
         return host, int(port)
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def wait(self) -> tuple[int, list[str]]:
-        """Its exit code, and what it said after it was ready."""
-        code = self.process.wait()
-        self._reader.join()
-        return code, self.lines[self.lines.index(self.ready) + 1 :]
-
-    def _read(self) -> None:
-        with self._said:
-            for line in self._said:
-                self.lines.append(line.rstrip("\n"))
-                if line.startswith("ready: "):
-                    self._ready.put(self.lines[-1])
-        self._ready.put("")
 
 
 def refused(checkpoint: Path, *options: str) -> tuple[int, list[str]]:

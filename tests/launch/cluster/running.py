@@ -2,20 +2,18 @@
 
 import json
 import os
-import queue
-import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from kubernetes import client, config, watch
 
-from retort.core.forks.client import run, start
+from retort.core.forks.client import run
 from retort.launch.cluster.cluster import HISTORY, Cluster
 from retort.launch.cluster.serving.serving import bind
+from tests.processes.ready import ReadyProcess
 from tools.python.wheel_programs import wheel_program
 
 MAIN = "retort.launch.cluster.main"
@@ -106,54 +104,17 @@ def watched(listing: Any, *words: str, **options: str) -> Iterator[tuple[str, An
         yield event["type"], event["object"]
 
 
-class ClusterProcess:
-    """`//launch:cluster` in a process. `ready` is the line that it says when it answers."""
+class ClusterProcess(ReadyProcess):
+    """`//launch:cluster` in a process."""
 
     def __init__(self, directory: Path, *options: str, before: tuple[str, ...] = ()) -> None:
         self.kubeconfig = directory / "kubeconfig"
-        said, says = os.pipe()
-        words = [*before, MAIN, "--directory", str(directory), *options]
-        self.process = start(words, stderr=says)
-        os.close(says)
-        self._said = os.fdopen(said, encoding="utf-8")
-        self.lines: list[str] = []
-        self._ready: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.ready = self._ready.get()
-        if not self.ready:
-            raise AssertionError(f"the cluster did not start: {self.lines}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    @property
-    def url(self) -> str:
-        found = re.search(r"https://[\d.]+:\d+", self.ready)
-        assert found, self.ready
-        return found.group()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        super().__init__([*before, MAIN, "--directory", str(directory), *options])
 
     def ended_by(self, number: int) -> tuple[int, list[str]]:
         """Its exit code after a signal, and what it said after it was ready."""
-        self.process.send_signal(number)
-        code = self.process.wait()
-        self._reader.join()
-        return code, self.lines[self.lines.index(self.ready) + 1 :]
-
-    def _read(self) -> None:
-        with self._said:
-            for line in self._said:
-                self.lines.append(line.rstrip("\n"))
-                if line.startswith("ready: "):
-                    self._ready.put(self.lines[-1])
-        self._ready.put("")
+        self.signal(number)
+        return self.wait()
 
 
 def refused(*words: str) -> list[str]:
