@@ -1,0 +1,40 @@
+"""All controllers of a cluster."""
+
+from pathlib import Path
+from typing import Self
+
+from retort.launch.cluster.controllers.frame.loop import Loop
+from retort.launch.cluster.controllers.pytorchjob.controller import PyTorchJobs
+from retort.launch.cluster.controllers.scheduling.claims import Claims
+from retort.launch.cluster.controllers.scheduling.node import Node
+from retort.launch.cluster.controllers.scheduling.scheduler import Scheduler
+from retort.launch.cluster.objects.registry import Registry
+
+
+class Controllers:
+    """They act from when this returns until `close`.
+
+    Args:
+        node: what there is for pods.
+        claims: `claims/NAMESPACE/NAME` becomes the folder of a claim.
+    """
+
+    def __init__(self, registry: Registry, node: Node, claims: Path) -> None:
+        self._loop = Loop(
+            registry,
+            (
+                Scheduler(registry, node),
+                Claims(registry, claims),
+                PyTorchJobs(registry),
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End, after what has begun."""
+        self._loop.close()

@@ -1,0 +1,1 @@
+"""PyTorchJob as the training operator (1.9) does it."""
