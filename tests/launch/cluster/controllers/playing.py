@@ -10,6 +10,7 @@ from retort.launch.cluster.controllers.scheduling.node import Node
 from retort.launch.cluster.kinds.errors import JSONObject
 from retort.launch.cluster.kinds.kind import Kind
 from retort.launch.cluster.kinds.table import EVENT, NAMESPACE, POD, kind_of
+from retort.launch.cluster.objects.collector import Collector
 from retort.launch.cluster.objects.deletion import Deletion, delete
 from retort.launch.cluster.objects.registry import Registry
 from retort.launch.cluster.objects.selectors import Selection
@@ -148,8 +149,10 @@ def playing(directory: Path, node: Node = NODE) -> Iterator[Play]:
     registry = Registry(store)
     if registry.find(NAMESPACE, "", "default") is None:
         registry.create(NAMESPACE, "", {"metadata": {"name": "default"}})
+    collector = Collector(registry)
     try:
         with Controllers(registry, node, directory / "claims"):
             yield Play(registry)
     finally:
+        collector.close()
         store.close()

@@ -15,7 +15,15 @@ from tests.launch.cluster.controllers.playing import CLAIM, NODE, PYTORCHJOB, Pl
 from tests.launch.cluster.kubectl_cases import a_kubectl, namespace_of
 from tests.launch.cluster.running import Kubectl, running
 
-K8S = Path(__file__).resolve().parents[4] / "k8s"
+CHECKOUT = Path(__file__).resolve().parents[4]
+K8S = CHECKOUT / "k8s"
+RENDERED = CHECKOUT / "tests" / "launch" / "golden"
+RUNS = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: runs}
+spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}
+"""
 kubectl = a_kubectl()
 
 
@@ -78,3 +86,26 @@ def test_a_pod_that_finds_no_room_is_described_with_the_schedulers_words(
     assert re.search(r"Warning\s+FailedScheduling\s+\S+\s+default-scheduler", described)
     kubectl.said("delete", "pytorchjob", "training")
     play.wait(PYTORCHJOB, lambda found: not found)
+
+
+def test_a_rendered_train_job_starts_anew_after_a_loss_and_completes(
+    kubectl: Kubectl, play: Play
+) -> None:
+    kubectl.said("apply", "-f", "-", stdin=RUNS)
+    kubectl.said("apply", "-f", str(RENDERED / "plain.v2.yaml"))
+    (name,) = play.placed(1)
+    variables = kubectl.json("get", "pod", name)["spec"]["containers"][0]["env"]
+    told = {one["name"]: one.get("value") for one in variables}
+    assert (told["PET_NNODES"], told["PET_MASTER_ADDR"]) == ("1", "smoke-node-0-0.smoke")
+    play.be(name, ended(143, "node"))
+    again = play.wait(POD, lambda found: len(found) == 1 and name not in found)
+    assert "Restarts" in kubectl.said("describe", "jobset", "smoke")
+    play.placed(1)
+    for other in again:
+        play.be(other, ended(0, "node"))
+    kubectl.said("wait", "--for=condition=Complete", "trainjob/smoke", "--timeout=-1s")
+    assert re.search(r"smoke\s+Complete ", kubectl.said("get", "trainjobs"))
+    assert re.search(r"smoke\s+Completed\s+1\s+True", kubectl.said("get", "jobsets"))
+    assert re.search(r"smoke-node-0\s+Complete\s+1/1", kubectl.said("get", "jobs"))
+    kubectl.said("delete", "trainjob", "smoke")
+    play.wait(POD, lambda found: not found)

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Self
 
 from retort.launch.cluster.controllers.frame.loop import Loop
+from retort.launch.cluster.controllers.jobs.controller import Jobs
+from retort.launch.cluster.controllers.jobsets.controller import JobSets, TrainJobs
 from retort.launch.cluster.controllers.pytorchjob.controller import PyTorchJobs
 from retort.launch.cluster.controllers.scheduling.claims import Claims
 from retort.launch.cluster.controllers.scheduling.node import Node
@@ -25,6 +27,9 @@ class Controllers:
             (
                 Scheduler(registry, node),
                 Claims(registry, claims),
+                Jobs(registry),
+                JobSets(registry),
+                TrainJobs(registry),
                 PyTorchJobs(registry),
             ),
         )

@@ -49,17 +49,17 @@ class Outcome:
 
     Attributes:
         status: its new status; None leaves it.
-        metadata: annotations that it is to have besides.
+        annotations: that it is to have besides.
         events: what has happened to it.
-        updates: other objects, as they are to be.
+        updates: other objects, as they are to be, before anything is deleted or made.
         again_at: when to look though nothing has changed; None for never.
     """
 
     status: JSONObject | None = None
     annotations: Mapping[str, str] | None = None
     events: tuple[Happening, ...] = ()
-    removals: tuple[Removal, ...] = ()
     updates: tuple[tuple[Kind, JSONObject], ...] = ()
+    removals: tuple[Removal, ...] = ()
     creations: tuple[Creation, ...] = ()
     again_at: datetime | None = None
 
@@ -93,10 +93,10 @@ def act(
         )
     for event in outcome.events:
         recorder.record(kind, item, event)
-    for removal in outcome.removals:
-        _remove(registry, recorder, kind, item, removal)
     for other, wanted in outcome.updates:
         registry.update(other, *key_of(wanted), wanted, Writing(writer))
+    for removal in outcome.removals:
+        _remove(registry, recorder, kind, item, removal)
     for creation in outcome.creations:
         _create(registry, recorder, kind, item, creation)
     return outcome.again_at

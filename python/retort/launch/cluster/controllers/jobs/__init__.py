@@ -1,0 +1,1 @@
+"""Job of `batch/v1` as Kubernetes does it."""
