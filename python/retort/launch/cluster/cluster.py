@@ -1,4 +1,4 @@
-"""A cluster in a directory: its objects, its API server, and what cleans up after removals."""
+"""A cluster in a directory: its objects, its API server, what makes them happen, and what cleans up after removals."""
 
 import os
 import socket
@@ -15,6 +15,7 @@ from retort.launch.cluster.objects.registry import Registry
 from retort.launch.cluster.serving.credentials import credentials, write_kubeconfig
 from retort.launch.cluster.serving.serving import Serving
 from retort.launch.cluster.store.store import Store
+from retort.launch.cluster.workloads import WorkloadOptions, Workloads
 
 _DATABASE = "objects.sqlite"
 _NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -34,12 +35,19 @@ class Cluster:
         directory: where all of it is kept; made if it is not there.
         bound: where it listens (`retort.launch.cluster.serving.serving.bind`).
         history: changes that are remembered for those who watch.
+        workloads: what its node has; without it, objects are kept, and nothing comes of them.
     Raises:
-        UserError: another cluster runs there, or something else lies there.
+        UserError: another cluster runs there, something else lies there, or an image is none.
         StorageError: the directory cannot be written.
     """
 
-    def __init__(self, directory: Path, bound: socket.socket, history: int = HISTORY) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        bound: socket.socket,
+        history: int = HISTORY,
+        workloads: WorkloadOptions | None = None,
+    ) -> None:
         self.logs = directory / "logs"
         self.kubeconfig = directory / "kubeconfig"
         with ExitStack() as opened:
@@ -53,6 +61,9 @@ class Cluster:
             _make_namespaces(self.registry)
             collector = Collector(self.registry)
             opened.callback(collector.close)
+            if workloads is not None:
+                acting = Workloads(self.registry, directory, self.logs, workloads)
+                opened.callback(acting.close)
             self._serving = Serving(self.registry, self.logs, bound, found)
             opened.callback(self._serving.close)
             self.url = self._serving.url

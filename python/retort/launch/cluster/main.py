@@ -9,13 +9,17 @@ import argparse
 import logging
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from retort.core.cli import Arguments, Invocation, positive, run
 from retort.core.errors import RetortError
 from retort.core.paths import check_place
 from retort.launch.cluster.cluster import HISTORY, Cluster
 from retort.launch.cluster.serving.serving import bind
+from retort.launch.cluster.workloads import WorkloadOptions
 
+TRAINING_IMAGE = "registry.example/retort-training"
+"""As the overlays in k8s/ name it."""
 _log = logging.getLogger("retort.launch")
 
 
@@ -31,9 +35,16 @@ def main(arguments: Sequence[str]) -> int:
         ServerEnded: it cannot go on.
     """
     options = _parse(arguments)
-    directory = Invocation.from_environment().resolve(options.directory)
+    invocation = Invocation.from_environment()
+    directory = invocation.resolve(options.directory)
     check_place(directory)
-    with Cluster(directory, bind(options.host, options.port), options.history) as cluster:
+    workloads = WorkloadOptions(
+        {**_own_image(), **{name: invocation.resolve(path) for name, path in options.image}},
+        is_plain=options.plain,
+        pretended_gpus=options.pretend_gpus,
+    )
+    bound = bind(options.host, options.port)
+    with Cluster(directory, bound, options.history, workloads) as cluster:
         kubeconfig = shlex.quote(str(cluster.kubeconfig))
         _log.info(
             "ready: %s; try: kubectl --kubeconfig %s get all --all-namespaces; or: export KUBECONFIG=%s",
@@ -43,10 +54,16 @@ def main(arguments: Sequence[str]) -> int:
     raise ServerEnded("the API server has ended; what it said of that is above")
 
 
+def _own_image() -> dict[str, Path]:
+    """The trainer among the runfiles, if it is there, for the image that the overlays name."""
+    trainer = Path(__file__).parents[2] / "train" / "main"
+    return {TRAINING_IMAGE: trainer} if trainer.is_file() else {}
+
+
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Arguments(
         prog="cluster",
-        description="Run a Kubernetes API server on this machine, for development, for kubectl.",
+        description="Run a Kubernetes cluster on this machine, for development, for kubectl.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -62,6 +79,27 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--port", type=_port, default=0, help="port to listen on; 0 takes a free one (%(default)s)"
     )
     parser.add_argument(
+        "--image",
+        type=_image,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="what an image is: the directory of an OCI layout, found by its digest, too, or a program; again "
+        f"for each image ({TRAINING_IMAGE} is //train)",
+    )
+    parser.add_argument(
+        "--pretend-gpus",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="grant pods so many GPUs that are not there (%(default)s)",
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="run pods as plain processes, although the kernel allows namespaces",
+    )
+    parser.add_argument(
         "--history",
         type=positive,
         default=HISTORY,
@@ -69,6 +107,20 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="changes that are remembered for those who watch (%(default)s)",
     )
     return parser.parse_args(arguments)
+
+
+def _image(text: str) -> tuple[str, str]:
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, path
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{count} is less than none")
+    return count
 
 
 def _port(text: str) -> int:

@@ -110,17 +110,20 @@ async def log_pieces(
 ) -> AsyncIterator[bytes]:
     """A log, and what is added to it until the container has ended."""
     options, metadata = log.options, pod["metadata"]
-    while True:
-        # Asked before the file is read, so that what was written until the end is read as well.
-        found = reader.find(POD, metadata["namespace"], metadata["name"])
-        is_same = found is not None and found["metadata"]["uid"] == metadata["uid"]
-        ended = options.previous or has_ended(found if is_same else None, container)
-        piece = await asyncio.to_thread(log.read)
-        if piece:
-            yield piece
-        if ended or not options.follow or log.is_full or closing.begun:
-            return
-        await asyncio.sleep(_FOLLOW_S)
+    try:
+        while True:
+            # Asked before the file is read, so that what was written until the end is read as well.
+            found = reader.find(POD, metadata["namespace"], metadata["name"])
+            is_same = found is not None and found["metadata"]["uid"] == metadata["uid"]
+            ended = options.previous or has_ended(found if is_same else None, container)
+            piece = await asyncio.to_thread(log.read)
+            if piece:
+                yield piece
+            if ended or not options.follow or log.is_full or closing.begun:
+                return
+            await asyncio.sleep(_FOLLOW_S)
+    finally:
+        log.close()
 
 
 def _event(options: WatchOptions, event: WatchEvent) -> bytes:

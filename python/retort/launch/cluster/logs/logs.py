@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 from retort.launch.cluster.kinds.errors import JSONObject, bad_request
 
@@ -128,6 +129,7 @@ class LogReader:
     def __init__(self, path: Path, options: LogOptions) -> None:
         self.options = options
         self._path = path
+        self._file: IO[bytes] | None = None
         self._offset = 0
         self._left = options.most_bytes
         self._begins_line = True
@@ -138,10 +140,17 @@ class LogReader:
         return self._left == 0
 
     def read(self) -> bytes:
-        """What has been written since it was called last."""
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            content = file.read()
+        """What has been written since it was called last.
+
+        The file stays open until `close`: its end can be read though it was removed with its pod.
+        """
+        if self._file is None:
+            try:
+                self._file = self._path.open("rb")
+            except FileNotFoundError:
+                return b""
+        self._file.seek(self._offset)
+        content = self._file.read()
         # A record that is being written is left for the next time.
         whole = content[: content.rfind(b"\n") + 1]
         first, self._offset = self._offset == 0, self._offset + len(whole)
@@ -153,6 +162,11 @@ class LogReader:
             text = text[: self._left]
             self._left -= len(text)
         return text
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._file is not None:
+            self._file.close()
 
     def _records(self, content: bytes) -> Iterator[tuple[bytes, bool]]:
         """What each record adds to the text, and whether a line ends there."""
