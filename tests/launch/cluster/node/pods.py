@@ -91,6 +91,12 @@ def container(item: Object, number: int = 0) -> Object:
     return found
 
 
+def restarts(item: Object) -> int:
+    """How often its container was started again."""
+    statuses = item["status"].get("containerStatuses") or [{"restartCount": 0}]
+    return int(statuses[0]["restartCount"])
+
+
 def last(item: Object) -> Object:
     """How its container has ended."""
     state: Object = container(item)["state"]["terminated"]

@@ -26,6 +26,7 @@ from tests.launch.cluster.node.pods import (
     need_namespaces,
     phase,
     pod,
+    restarts,
     says,
     until,
     until_gone,
@@ -117,6 +118,16 @@ def test_a_pod_is_told_what_it_asked_for_by_variables_and_files(cluster: Cluster
     assert said[0] == "told-2-$(ABSENT)-$(NAME) 2 told"
     assert said[1] == f"{item['status']['podIP']} told"
     assert "".join(said[2:]) == "2one"
+
+
+def test_variables_are_for_the_pod_alone(cluster: Cluster) -> None:
+    given = {"env": [{"name": "TOKEN", "value": "a-word-that-nobody-sees"}]}
+    script = "env | cut -d = -f 1 | sort | tr '\\n' ' '; echo; echo here; exec sleep infinity"
+    item = _here(cluster, pod("secret", script, container=given))
+    names = set(log(cluster, item).splitlines()[0].split())
+    # What a shell says of where it is comes from itself.
+    assert names - {"OLDPWD", "PWD"} == {"HOME", "LANG", "LOGNAME", "PATH", "TOKEN", "TZ", "USER"}
+    assert not _processes("a-word-that-nobody-sees")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +253,7 @@ def test_the_end_of_the_cluster_ends_what_runs_and_the_next_one_knows(tmp_path: 
         item = until(cluster, "lost", ended)
         assert item["status"]["phase"] == "Failed"
         assert (last(item)["exitCode"], last(item)["reason"]) == (137, "ContainerStatusUnknown")
-        again = until(cluster, "back", lambda it: container(it)["restartCount"] == 1)
+        again = until(cluster, "back", lambda it: restarts(it) == 1)
         assert container(again)["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
 
 

@@ -21,7 +21,7 @@ from retort.launch.cluster.node.pods.status import Standing
 from retort.launch.cluster.node.pods.volumes import Volume, mounts, prepare
 
 _NOBODY = 65532
-_PLACE = re.compile(r"(?<![\w.-])([a-z0-9]([-a-z0-9.]*[a-z0-9])?)(:[0-9]+)(?![\w.-])")
+_PLACE = re.compile(r"(?:(?<=//)|(?<![\w./-]))([a-z0-9]([-a-z0-9.]*[a-z0-9])?)(:[0-9]+)(?![\w.-])")
 """A host and a port, alone or in a longer text."""
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -21,6 +22,8 @@ from retort.launch.cluster.node.pods.volumes import Mount
 _SHM = 64 << 20
 """Bytes of /dev/shm where nobody asks for more, as container runtimes have it."""
 _JOIN = 'for one in $1; do echo $$ > "$one"; done; shift; exec "$@"'
+_BUBBLEWRAP = shutil.which("bwrap") or "bwrap"
+"""By its path, as the environment is the container's."""
 _TOP = re.compile(r"/[^/]+")
 
 
@@ -123,19 +126,21 @@ class Container:
     def _run(self) -> Ended:
         plan = self._plan
         told, tells = os.pipe()
+        is_isolated = bool(plan.network.way_in)
         try:
-            command = isolated(plan, tells) if plan.network.way_in else plain(plan)
+            command = isolated(plan, tells) if is_isolated else plain(plan)
             if plan.cgroup is not None:
                 joined = " ".join(map(str, plan.cgroup.joined))
-                command = ["sh", "-c", _JOIN, "sh", joined, *command]
+                command = ["/bin/sh", "-c", _JOIN, "sh", joined, *command]
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=plan.environment if not plan.network.way_in else None,
-                cwd=plan.directory or None if not plan.network.way_in else None,
-                pass_fds=(tells,) if plan.network.way_in else (),
+                # Not among bubblewrap's arguments, which everybody on the machine can read.
+                env=plan.environment,
+                cwd=None if is_isolated else plan.directory or None,
+                pass_fds=(tells,) if is_isolated else (),
                 start_new_session=True,
             )
         except BaseException:
@@ -144,7 +149,7 @@ class Container:
         finally:
             os.close(tells)
         with os.fdopen(told) as status:
-            is_started = self._read(process, status if plan.network.way_in else None)
+            is_started = self._read(process, status if is_isolated else None)
         code = process.returncode
         if not is_started:
             return Ended(128, "StartError", self._output.last())
@@ -163,16 +168,13 @@ class Container:
         with self._lock:
             self._pid = json.loads(first)["child-pid"] if first else process.pid
             self._send()
+        if status is None:
+            threading.Thread(target=_end_group, args=(process,), daemon=True).start()
         with process:
             self._output.read(process)
         with self._lock:
             self._pid = 0
-        if status is not None:
-            return "exit-code" in status.read()
-        # What it has started and left behind; in a namespace it would have ended with it.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        return True
+        return status is None or "exit-code" in status.read()
 
     def _send(self) -> None:
         while self._pid and self._signals:
@@ -181,13 +183,20 @@ class Container:
                 os.kill(self._pid, number)
 
 
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End what a plain process leaves behind, as the end of a namespace would."""
+    process.wait()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def isolated(plan: Plan, info: int) -> list[str]:
     """A run by bubblewrap, inside a pod's network: a read-only root, an own user, no capability.
 
     Args:
         info: the descriptor to which is written how it stands.
     """
-    found = [*plan.network.way_in, "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc"]
+    found = [*plan.network.way_in, _BUBBLEWRAP, "--unshare-user", "--unshare-pid", "--unshare-ipc"]
     found += ["--unshare-uts", "--unshare-cgroup-try", "--hostname", plan.hostname]
     found += ["--uid", str(plan.user), "--gid", str(plan.group), "--cap-drop", "ALL"]
     found += ["--die-with-parent", "--as-pid-1", "--json-status-fd", str(info)]
@@ -206,9 +215,7 @@ def isolated(plan: Plan, info: int) -> list[str]:
             found += ["--ro-bind" if mount.readonly else "--bind", str(volume.path), mount.at]
     found += ["--ro-bind", str(plan.hosts), "/etc/hosts"]
     found += ["--bind", str(plan.message[0]), plan.message[1]]
-    found += ["--remount-ro", "/", "--chdir", plan.directory or plan.image.directory, "--clearenv"]
-    for name, value in plan.environment.items():
-        found += ["--setenv", name, value]
+    found += ["--remount-ro", "/", "--chdir", plan.directory or plan.image.directory]
     return [*found, "--", *plan.command]
 
 

@@ -216,19 +216,33 @@ def _uncompressed(path: Path, media_type: str) -> Iterator[IO[bytes]]:
 
 
 def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Take in a layer (layer.md, "Whiteouts"), of which nothing is written outside of the folder."""
     for member in archive:
-        place, name = os.path.split(member.name.rstrip("/"))
-        if name == _EMPTIED:
-            for one in (folder / place).iterdir():
+        path = _inside(folder, member.name)
+        if path.name == _EMPTIED:
+            for one in path.parent.iterdir():
                 _remove(one)
-        elif name.startswith(_REMOVED):
-            _remove(folder / place / name.removeprefix(_REMOVED))
+        elif path.name.startswith(_REMOVED):
+            _remove(path.with_name(path.name.removeprefix(_REMOVED)))
         elif member.isreg() or member.isdir() or member.issym() or member.islnk():
+            if member.islnk():
+                _inside(folder, member.linkname)
             # Devices are the container's own; owners are those of whoever unpacks.
-            if not member.isdir():
-                _remove(folder / member.name)
-            member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
-            archive.extract(member, folder, filter="tar")
+            if path != folder and (not member.isdir() or path.is_symlink()):
+                _remove(path)
+            member.uid, member.gid = os.getuid(), os.getgid()
+            archive.extract(member, folder, numeric_owner=True)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of a name in an archive, which leads nowhere else."""
+    path = folder / name.rstrip("/").lstrip("/")
+    parent = os.path.realpath(path.parent)
+    if path != folder and not Path(parent).is_relative_to(os.path.realpath(folder)):
+        raise tarfile.TarError(f"{shown(name)} leads out of the image")
+    if path.name in ("..", "."):
+        raise tarfile.TarError(f"{shown(name)} is no path of a file")
+    return path
 
 
 def _remove(path: Path) -> None:

@@ -121,6 +121,8 @@ class IsolatedNetwork:
         missing = [name for name in _NEEDED if shutil.which(name) is None]
         if missing:
             raise NetworkError(f"not installed: {', '.join(missing)}")
+        # By its path, as what is run by it has an environment of its own.
+        self._enter = shutil.which("nsenter") or "nsenter"
         self._lock = threading.Lock()
         self._addresses = _Addresses(_PODS, 2)
         self._made = 0
@@ -143,7 +145,7 @@ class IsolatedNetwork:
             address = str(self._addresses.take())
         place = f"{address}/{_PODS.prefixlen}"
         pid = self._ask("add", name=name, address=place, gateway=self.host)["pid"]
-        way = ("nsenter", f"--target={pid}", "--user", "--net", "--preserve-credentials")
+        way = (self._enter, f"--target={pid}", "--user", "--net", "--preserve-credentials")
         return Attached(name, address, way)
 
     def detach(self, pod: Attached) -> None:
