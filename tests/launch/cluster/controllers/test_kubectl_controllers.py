@@ -8,11 +8,12 @@ import pytest
 
 from retort.launch.cluster.cluster import Cluster
 from retort.launch.cluster.controllers.controllers import Controllers
+from retort.launch.cluster.kinds.errors import JSONObject
 from retort.launch.cluster.kinds.table import POD
 from tests.launch.cluster.controllers.objects import ended
 from tests.launch.cluster.controllers.objects import running as runs
 from tests.launch.cluster.controllers.playing import CLAIM, NODE, PYTORCHJOB, Play
-from tests.launch.cluster.kubectl_cases import a_kubectl, namespace_of
+from tests.launch.cluster.kubectl_cases import WEB, a_kubectl, changed, namespace_of, text_of
 from tests.launch.cluster.running import Kubectl, running
 
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -109,3 +110,58 @@ def test_a_rendered_train_job_starts_anew_after_a_loss_and_completes(
     assert re.search(r"smoke-node-0\s+Complete\s+1/1", kubectl.said("get", "jobs"))
     kubectl.said("delete", "trainjob", "smoke")
     play.wait(POD, lambda found: not found)
+
+
+def serve(play: Play, number: int) -> None:
+    """Have pods serve and others end, until so many serve and there are no others."""
+    while True:
+        found = play.wait(
+            POD, lambda found: len(found) != number or any(map(_waits, found.values()))
+        )
+        play.reap()
+        for count, (name, pod) in enumerate(found.items()):
+            if _waits(pod) and "deletionTimestamp" not in pod["metadata"]:
+                play.be(name, {**runs(container="web"), "podIP": f"10.0.0.{count + 1}"})
+        found = play.all(POD)
+        if len(found) == number and not any(map(_waits, found.values())):
+            return
+
+
+def _waits(pod: JSONObject) -> bool:
+    return "podIP" not in pod["status"] or "deletionTimestamp" in pod["metadata"]
+
+
+def test_a_deployment_is_rolled_out_mended_and_taken_back(kubectl: Kubectl, play: Play) -> None:
+    kubectl.said("apply", "-f", "-", stdin=text_of(WEB))
+    with kubectl.started("rollout", "status", "deployment/web") as status:
+        serve(play, 2)
+        assert 'deployment "web" successfully rolled out' in status.communicate()[0]
+        assert status.returncode == 0
+    sets = kubectl.said("get", "rs").splitlines()
+    assert re.fullmatch(r"NAME\s+DESIRED\s+CURRENT\s+READY\s+AGE", sets[0].strip())
+    assert re.match(r"web-[a-z0-9]{10}\s+2\s+2\s+2\s", sets[1])
+    assert re.search(r"web\s+2/2\s+2\s+2\s", kubectl.said("get", "deployments"))
+    address = kubectl.json("get", "service", "web")["spec"]["clusterIP"]
+    assert address.startswith("10.96.")
+    assert "10.0.0.1:80" in kubectl.said("get", "endpoints", "web")
+
+    lost = sorted(play.all(POD))[0]
+    kubectl.said("delete", "pod", lost, "--wait=false")
+    play.gone(lost)
+    play.wait(POD, lambda found: len(found) == 2 and lost not in found)
+    serve(play, 2)
+    kubectl.said("wait", "--for=condition=Available", "deployment/web", "--timeout=-1s")
+
+    kubectl.said("apply", "-f", "-", stdin=changed(replicas=3))
+    kubectl.said("set", "image", "deployment/web", "web=nginx:2")
+    with kubectl.started("rollout", "status", "deployment/web") as status:
+        while status.poll() is None and "nginx:1" in str(play.all(POD)):
+            serve(play, 3)
+        assert "successfully rolled out" in status.communicate()[0]
+    assert "1" in kubectl.said("rollout", "history", "deployment/web")
+    kubectl.said("rollout", "undo", "deployment/web")
+    play.wait(POD, lambda found: "nginx:1" in str(found))
+    described = kubectl.said("describe", "deployment", "web")
+    assert re.search(r"Normal\s+ScalingReplicaSet\s+\S+\s+deployment-controller", described)
+    assert "NewReplicaSet:" in described
+    kubectl.said("delete", "deployment", "web")

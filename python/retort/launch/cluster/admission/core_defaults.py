@@ -113,6 +113,12 @@ def _deployment(_: Write, item: JSONObject) -> None:
     _template(spec)
 
 
+def _replica_set(_: Write, item: JSONObject) -> None:
+    spec = item.setdefault("spec", {})
+    _fill(spec, replicas=1)
+    _template(spec)
+
+
 def _job(write: Write, item: JSONObject) -> None:
     spec = item.setdefault("spec", {})
     if "parallelism" not in spec and "completions" not in spec:
@@ -142,8 +148,11 @@ def _job(write: Write, item: JSONObject) -> None:
                 labels.setdefault(key, value)
 
 
-def _service(_: Write, item: JSONObject) -> None:
+def _service(write: Write, item: JSONObject) -> None:
     spec = item.setdefault("spec", {})
+    if write.before is not None and spec.get("type", "ClusterIP") != "ExternalName":
+        # What was allocated stays, though whoever replaces the object does not know it.
+        _fill(spec, clusterIP=write.before["spec"].get("clusterIP"))
     _fill(spec, type="ClusterIP", sessionAffinity="None", internalTrafficPolicy="Cluster")
     for port in spec.get("ports") or ():
         _fill(port, protocol="TCP", targetPort=port.get("port"))
@@ -195,6 +204,7 @@ def _fill(part: dict[str, Any], **values: Any) -> None:
 _DEFAULTS: Mapping[str, Callable[[Write, JSONObject], None]] = {
     "pods": _pod,
     "deployments.apps": _deployment,
+    "replicasets.apps": _replica_set,
     "jobs.batch": _job,
     "services": _service,
     "persistentvolumeclaims": _claim,

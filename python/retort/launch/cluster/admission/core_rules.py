@@ -208,6 +208,7 @@ _RULES: Mapping[str, Callable[[Write, JSONObject], Iterator[Cause]]] = {
     "jobs.batch": _job,
     "persistentvolumeclaims": _claim,
     "pods": _pod,
+    "replicasets.apps": _deployment,
     "secrets": _secret,
     "services": _service,
 }

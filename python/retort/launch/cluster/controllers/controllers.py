@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+from retort.launch.cluster.controllers.deployments.controller import Deployments, ReplicaSets
 from retort.launch.cluster.controllers.frame.loop import Loop
 from retort.launch.cluster.controllers.jobs.controller import Jobs
 from retort.launch.cluster.controllers.jobsets.controller import JobSets, TrainJobs
@@ -10,6 +11,7 @@ from retort.launch.cluster.controllers.pytorchjob.controller import PyTorchJobs
 from retort.launch.cluster.controllers.scheduling.claims import Claims
 from retort.launch.cluster.controllers.scheduling.node import Node
 from retort.launch.cluster.controllers.scheduling.scheduler import Scheduler
+from retort.launch.cluster.controllers.services.controller import Services
 from retort.launch.cluster.objects.registry import Registry
 
 
@@ -31,6 +33,9 @@ class Controllers:
                 JobSets(registry),
                 TrainJobs(registry),
                 PyTorchJobs(registry),
+                Deployments(registry),
+                ReplicaSets(registry),
+                Services(registry),
             ),
         )
 

@@ -30,6 +30,13 @@ KINDS: tuple[Kind, ...] = (
         running_at=("status", "replicas"),
     ),
     Kind(
+        *("apps", "v1", "ReplicaSet", "replicasets", "V1ReplicaSet", ("rs",), ("all",)),
+        has_status=True,
+        has_generation=True,
+        replicas_at=("spec", "replicas"),
+        running_at=("status", "replicas"),
+    ),
+    Kind(
         *("batch", "v1", "Job", "jobs", "V1Job", (), ("all",)),
         has_status=True,
         has_generation=True,

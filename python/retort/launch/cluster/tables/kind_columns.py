@@ -247,6 +247,14 @@ _COLUMNS: Mapping[str, tuple[Column, ...]] = {
         *_OF_CONTAINERS,
         Column("Selector", _selector("spec.selector"), priority=1),
     ),
+    "replicasets.apps": (
+        Column("Desired", field("spec.replicas", 0), "integer"),
+        Column("Current", field("status.replicas", 0), "integer"),
+        Column("Ready", field("status.readyReplicas", 0), "integer"),
+        _AGE,
+        *_OF_CONTAINERS,
+        Column("Selector", _selector("spec.selector"), priority=1),
+    ),
     "jobs.batch": (
         Column("Status", _job_status),
         Column("Completions", _completions),

@@ -1,0 +1,1 @@
+"""Deployment and ReplicaSet of `apps/v1` as Kubernetes does them."""

@@ -1,0 +1,1 @@
+"""Service and Endpoints: addresses, and the pods behind a name."""
