@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from retort.launch.cluster.kinds.errors import JSONObject
 from tests.launch.cluster.controllers.objects import conditions, ended, later, running, true
-from tests.launch.cluster.controllers.test_pytorchjob import World, a_job
+from tests.launch.cluster.controllers.pytorchjobs import World, a_job
 
 STATUSES: tuple[JSONObject | None, ...] = (
     *(None, {"phase": "Pending"}, running(), running(1), running(5)),

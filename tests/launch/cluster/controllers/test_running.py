@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from retort.launch.cluster.controllers.frame.queue import FIRST_S, LONGEST_S, WorkQueue
+from retort.launch.cluster.controllers.jobsets.building import RUNTIME, TRAINJOB
 from retort.launch.cluster.kinds.errors import JSONObject
-from retort.launch.cluster.kinds.table import EVENT, POD
+from retort.launch.cluster.kinds.table import EVENT, NAMESPACE, POD
 from retort.launch.cluster.objects.deletion import delete
 from tests.launch.cluster.controllers.objects import ended, running
 from tests.launch.cluster.controllers.playing import CLAIM, PYTORCHJOB, SERVICE, Play, playing
@@ -201,14 +202,34 @@ def test_the_next_controllers_go_on_where_the_last_ones_were(tmp_path: Path) -> 
         }
 
 
-def test_an_object_that_no_controller_understands_does_not_stop_the_others(play: Play) -> None:
+def test_objects_that_no_controller_understands_do_not_stop_the_others(play: Play) -> None:
     odd = a_job()
     odd["metadata"]["name"] = "odd"
     odd["spec"]["runPolicy"] = {"activeDeadlineSeconds": "soon"}
     play.make(PYTORCHJOB, odd)
+    play.make(TRAINJOB, {"metadata": {"name": "odd"}, "spec": {"runtimeRef": "none"}})
+    play.make(RUNTIME, {"metadata": {"name": "none"}, "spec": {"mlPolicy": {}, "template": {}}})
     play.make(PYTORCHJOB, a_job())
-    play.wait(PYTORCHJOB, lambda found: "Created" in str(found["job"].get("status")))
     play.wait(POD, lambda found: {"job-worker-0", "job-worker-1"} <= set(found))
+
+
+def test_a_namespace_goes_with_all_that_is_in_it(play: Play) -> None:
+    play.registry.create(NAMESPACE, "", {"metadata": {"name": "brief"}})
+    brief = Play(play.registry, "brief")
+    brief.make(CLAIM, a_claim("runs"))
+    brief.make(PYTORCHJOB, a_job())
+    brief.make(POD, a_pod("user", "runs"))
+    for name in brief.placed(3):
+        brief.be(name, running())
+    delete(play.registry, NAMESPACE, "", "brief")
+    brief.wait(
+        POD, lambda found: all("deletionTimestamp" in one["metadata"] for one in found.values())
+    )
+    brief.reap()
+    with play.registry.watch(NAMESPACE) as changes:
+        while play.registry.find(NAMESPACE, "", "brief") is not None:
+            next(iter(changes))
+    assert brief.all(CLAIM) == {}
 
 
 def test_what_happens_again_is_counted_in_one_event(play: Play) -> None:

@@ -28,7 +28,8 @@ class Happening:
 
 
 class Recorder:
-    """Writes events in the name of one component. What happens again is counted in the same event.
+    """Writes events in the name of one component; any thread may have it do so. What happens again is counted in
+    the same event.
 
     Args:
         component: as `kubectl describe` names it under From.
@@ -48,12 +49,11 @@ class Recorder:
         namespace, name = key_of(about)
         namespace = namespace or "default"
         known = (about["metadata"]["uid"], happening)
-        written = self._written.get(known)
-        with suppress(ApiError):
+        with self._registry.store.lock, suppress(ApiError):
+            written = self._written.get(known)
             if written is not None and self._registry.find(EVENT, namespace, written) is not None:
                 self._registry.modify(EVENT, namespace, written, _again)
                 return
-        with suppress(ApiError):
             item = self._event(kind, about, happening, f"{name}.{secrets.token_hex(8)}")
             self._registry.create(EVENT, namespace, item)
             self._written[known] = item["metadata"]["name"]

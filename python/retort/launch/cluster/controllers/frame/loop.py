@@ -12,7 +12,7 @@ import orjson
 from retort.core.errors import RetortError
 from retort.launch.cluster.controllers.frame.items import ObjectKey
 from retort.launch.cluster.controllers.frame.queue import WorkQueue
-from retort.launch.cluster.kinds.errors import JSONObject
+from retort.launch.cluster.kinds.errors import ApiError, JSONObject
 from retort.launch.cluster.kinds.kind import Kind
 from retort.launch.cluster.objects.registry import Registry
 from retort.launch.cluster.store.store import RevisionForgotten
@@ -45,8 +45,14 @@ class Controller(Protocol):
 
 
 class _Work(NamedTuple):
+    """A key of the controller of a number."""
+
     number: int
     key: ObjectKey
+
+    def told(self, controller: Controller) -> str:
+        """For people."""
+        return f"{type(controller).__name__}: {'/'.join(self.key)}"
 
 
 class Loop:
@@ -87,13 +93,17 @@ class Loop:
         try:
             with self._registry.store.lock:
                 again = controller.reconcile(work.key)
+        except ApiError as error:
+            _log.debug("%s: %s", work.told(controller), error)
+            self._queue.retry(work)
         except RetortError as error:
-            _log.debug("%s of %s: %s", "/".join(work.key), type(controller).__name__, error)
+            # Such as a full disk: it is done when there is room.
+            _log.warning("%s: %s; trying again", work.told(controller), error)
             self._queue.retry(work)
-        except Exception:
+        except Exception as error:
             # An object that no one has foreseen must not end the work on all others.
-            _log.exception("%s of %s", "/".join(work.key), type(controller).__name__)
-            self._queue.retry(work)
+            if self._queue.retry(work) == 1:
+                _log.exception("%s: %s; trying again", work.told(controller), error)
         else:
             self._queue.forget(work)
             if again is not None:
@@ -122,14 +132,17 @@ class Loop:
                 if content is not None:
                     item = orjson.loads(content)
                     for number, mapped in watching:
-                        self._add(number, mapped(item))
+                        self._add(number, mapped, item)
 
     def _list(self) -> None:
         for number, controller in enumerate(self._controllers):
             for kind, mapped in controller.watched.items():
                 for item in self._registry.list(kind).items:
-                    self._add(number, mapped(item))
+                    self._add(number, mapped, item)
 
-    def _add(self, number: int, keys: Iterable[ObjectKey]) -> None:
-        for key in keys:
-            self._queue.add(_Work(number, key))
+    def _add(self, number: int, mapped: Mapped, item: JSONObject) -> None:
+        try:
+            for key in mapped(item):
+                self._queue.add(_Work(number, key))
+        except Exception as error:
+            _log.exception("%s: %s", type(self._controllers[number]).__name__, error)

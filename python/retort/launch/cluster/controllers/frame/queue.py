@@ -32,11 +32,16 @@ class WorkQueue(Generic[Key]):
         self._due[key] = (at, self._number)
         heapq.heappush(self._order, (at, self._number, key))
 
-    def retry(self, key: Key) -> None:
-        """Have a key that has failed come again: after 5 ms, and twice as long each time, to 10 s."""
+    def retry(self, key: Key) -> int:
+        """Have a key that has failed come again: after 5 ms, and twice as long each time, to 10 s.
+
+        Returns:
+            How often it has failed in a row.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self.add(key, min(FIRST_S * 2.0 ** min(failures, 20), LONGEST_S))
+        return failures + 1
 
     def forget(self, key: Key) -> None:
         """That a key has failed before."""
