@@ -143,15 +143,15 @@ def true(item: JSONObject) -> set[str]:
 
 
 @contextmanager
-def playing(directory: Path, node: Node = NODE) -> Iterator[Play]:
+def playing(directory: Path, history: int = 4_000) -> Iterator[Play]:
     """Controllers, in a directory that may have had some before."""
-    store = Store(directory / "objects", 4_000)
+    store = Store(directory / "objects", history)
     registry = Registry(store)
     if registry.find(NAMESPACE, "", "default") is None:
         registry.create(NAMESPACE, "", {"metadata": {"name": "default"}})
     collector = Collector(registry)
     try:
-        with Controllers(registry, node, directory / "claims"):
+        with Controllers(registry, NODE, directory / "claims"):
             yield Play(registry)
     finally:
         collector.close()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from retort.launch.cluster.controllers.deployments.plan import HASH, REVISION, plan
 from retort.launch.cluster.controllers.deployments.replicas import plan_replicas
+from retort.launch.cluster.controllers.deployments.rollout import scales
 from retort.launch.cluster.controllers.frame.outcome import Outcome
 from retort.launch.cluster.kinds.errors import JSONObject
 from tests.launch.cluster.controllers.objects import (
@@ -186,6 +187,17 @@ def test_new_pods_that_are_never_ready_leave_the_old_ones_serving() -> None:
     world.look(later(60))
     assert conditions(world.item)["Progressing"] == ("False", "ProgressDeadlineExceeded")
     assert conditions(world.item)["Available"] == ("True", "MinimumReplicasAvailable")
+
+
+def test_old_pods_that_do_not_serve_are_given_up_only_as_far_as_may_be() -> None:
+    def a_set(name: str, replicas: int, available: int) -> JSONObject:
+        item = {"metadata": {"name": name}, "spec": {"replicas": replicas}}
+        return kept({**item, "status": {"availableReplicas": available}})
+
+    rolling = {"maxSurge": 0, "maxUnavailable": 1}
+    spec = {"replicas": 3, "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}
+    old = [a_set("a", 1, 0), a_set("b", 1, 0)]
+    assert scales(spec, a_set("new", 1, 1), old, 2) == {"a": 0}
 
 
 def test_recreate_waits_for_the_end_of_all_old_pods() -> None:

@@ -276,6 +276,13 @@ def test_the_backoff_limit_counts_restarts_of_containers_together(
     assert reasons(outcome) == ["PyTorchJobFailed"]
 
 
+def test_with_no_backoff_a_failed_pod_fails_the_job() -> None:
+    world = running_world(a_job(2, policy={"backoffLimit": 0}))
+    world.be(ended(137), "job-worker-0")
+    world.look()
+    assert world.true == {"Created", "Failed"}
+
+
 def test_restarts_of_pods_that_are_gone_do_not_count() -> None:
     world = running_world(a_job(2, restarts="ExitCode", policy={"backoffLimit": 2}))
     for _ in range(5):

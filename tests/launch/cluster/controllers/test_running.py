@@ -232,6 +232,16 @@ def test_a_namespace_goes_with_all_that_is_in_it(play: Play) -> None:
     assert brief.all(CLAIM) == {}
 
 
+def test_what_is_forgotten_before_it_was_seen_is_done_all_the_same(tmp_path: Path) -> None:
+    with playing(tmp_path, history=3) as play:
+        with play.registry.store.lock:  # the controllers cannot act meanwhile
+            for number in range(8):
+                play.make(CLAIM, a_claim(f"c{number}"))
+        play.wait(
+            CLAIM, lambda found: {one["status"]["phase"] for one in found.values()} == {"Bound"}
+        )
+
+
 def test_what_happens_again_is_counted_in_one_event(play: Play) -> None:
     play.make(PYTORCHJOB, a_job(workers=1, restarts="OnFailure"))
     for _ in range(3):

@@ -86,8 +86,7 @@ def _old_sizes(least: int, new: JSONObject, old: Sequence[JSONObject]) -> Scales
             may -= idle
     spare = sum(map(available, (*old, new))) - least
     for one in old:
-        fewer = min(sizes[name_of(one)], max(min(spare, may), 0))
+        fewer = min(sizes[name_of(one)], max(spare, 0))
         sizes[name_of(one)] -= fewer
         spare -= fewer
-        may -= fewer
     return {name_of(one): sizes[name_of(one)] for one in old if sizes[name_of(one)] != size(one)}

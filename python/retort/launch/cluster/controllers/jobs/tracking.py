@@ -83,7 +83,7 @@ def tallied(spec: Mapping[str, Any], status: dict[str, Any], pods: Sequence[JSON
         done = [uid for uid in listed if uid not in tracked]
         if done:
             status[word] = status.get(word, 0) + len(done)
-        uncounted[word] = [uid for uid in listed if uid in tracked]
+        uncounted[word] = []  # the others are found again below
     indexes, failing, freed = set(read_indexes(status.get("completedIndexes", ""))), "", []
     for pod in pods:
         if not is_tracked(pod):
