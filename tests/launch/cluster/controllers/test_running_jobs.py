@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from retort.launch.cluster.controllers.deployments.plan import DEPLOYMENT
 from retort.launch.cluster.controllers.jobs.making import JOB
 from retort.launch.cluster.controllers.jobsets.building import RUNTIME, TRAINJOB
 from retort.launch.cluster.controllers.jobsets.jobset import JOBSET
+from retort.launch.cluster.controllers.services.controller import ENDPOINTS
 from retort.launch.cluster.kinds.errors import JSONObject
 from retort.launch.cluster.kinds.table import POD
 from retort.launch.cluster.objects.deletion import Deletion, delete
@@ -132,3 +134,32 @@ def test_a_final_exit_code_fails_a_train_job(play: Play) -> None:
     (condition,) = job["status"]["conditions"]
     assert condition["reason"] == "FailJobSetFailurePolicyAction"
     assert play.get(JOBSET, "tj")["status"]["terminalState"] == "Failed"
+
+
+def test_controllers_that_have_nothing_to_do_write_nothing(play: Play) -> None:
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": a_job()["spec"]["template"]["spec"]}
+    template["spec"]["restartPolicy"] = "Always"
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    play.make(DEPLOYMENT, {"metadata": {"name": "web"}, "spec": spec})
+    ports = [{"port": 80}]
+    play.make(SERVICE, {"metadata": {"name": "web"}, "spec": {"selector": labels, "ports": ports}})
+    play.make(JOB, a_job(suspend=True))
+    play.make(RUNTIME, a_runtime())
+    play.make(TRAINJOB, a_train_job(1))
+    for name in play.placed(2):
+        play.be(name, {**running(container="node"), "podIP": "10.0.0.1"})
+    play.wait_for(DEPLOYMENT, "web", lambda one: one["status"].get("availableReplicas"))
+    play.wait_for(TRAINJOB, "tj", lambda one: "'ready': 1" in str(one["status"]))
+    play.wait_for(ENDPOINTS, "web", lambda one: one["subsets"])
+    for number in range(2):
+        # One thread does all in turn: when it has come to this pod, it has come to all before.
+        pod = {
+            "metadata": {"name": f"last-{number}"},
+            "spec": template["spec"] | {"nodeSelector": {"a": "b"}},
+        }
+        since = play.registry.store.revision
+        play.make(POD, pod)
+        play.wait_event(f"last-{number}", "FailedScheduling")
+    names = {change.key.name.split(".")[0] for change in play.registry.store.changes_after(since)}
+    assert names == {"last-1"}
