@@ -82,6 +82,13 @@ def test_a_fresh_process_confirms_the_trained_logits(made: Path) -> None:
     assert re.search(r"accuracy 0\.\d{4}, macro-F1 0\.\d{4}", done.stderr)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU of CUDA here")
+def test_results_of_a_gpu_are_not_compared_with_those_of_another_device(made: Path) -> None:
+    with pytest.raises(UserError, match="--device cuda: there is no CUDA device here; verify wh"):
+        main(arguments(made, "--device", "cuda"))
+    assert main(arguments(made, "--device", "cpu")) == 0
+
+
 def test_json_holds_the_metrics(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(made, "--json")) == 0
     answer = json.loads(capsys.readouterr().out)

@@ -176,10 +176,10 @@ class VerifiedTask(Generic[Loaded]):
         rules: what a recipe may ask of it, an accuracy or not.
         file: the results that are compared.
         load: reads a checkpoint that has the given seal, or any if None.
-        held_out: the held-out documents as that checkpoint's model reads them.
+        held_out: the held-out documents as that checkpoint's model reads them, on a device.
     """
 
     rules: TaskRules
     file: ResultFile
     load: Callable[[Path, str | None], Loaded]
-    held_out: Callable[[Loaded, TokenStore], HeldOut]
+    held_out: Callable[[Loaded, TokenStore, torch.device], HeldOut]

@@ -8,7 +8,8 @@ It verifies every digest of the checkpoint and of the token store that it was ma
 model, computes from the held-out part what its task measures (the logits of a classifier, the losses
 of a language model), compares that bit for bit with what the trained model said, and measures. Exit code 1: others,
 or not good enough. Exit code 2: a directory or file is altered or missing; it is named. With `--seal`
-the checkpoint, and so all that it was made from, must be the one of that seal.
+the checkpoint, and so all that it was made from, must be the one of that seal. A model that was trained
+on a GPU gave its results there, and `--device cuda` computes them there again.
 """
 
 from retort.core.signals import starting
@@ -25,6 +26,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.core.errors import SealError, UserError, VerificationError
@@ -53,19 +56,23 @@ VERIFIED: Mapping[TaskName, VerifiedTask[Any]] = {
         TASKS["classifier"],
         LOGITS,
         load=load_checkpoint,
-        held_out=lambda checkpoint, store: HeldOutTexts(store, checkpoint.tokenise.max_tokens),
+        held_out=lambda checkpoint, store, device: HeldOutTexts(
+            store, checkpoint.tokenise.max_tokens, device
+        ),
     ),
     "language_model": VerifiedTask(
         TASKS["language_model"],
         LOSSES,
         load=load_language_model,
-        held_out=lambda checkpoint, store: HeldOutBlocks(store, checkpoint.context),
+        held_out=lambda checkpoint, store, device: HeldOutBlocks(store, checkpoint.context, device),
     ),
     "embeddings": VerifiedTask(
         TASKS["embeddings"],
         EMBEDDINGS,
         load=load_embedder,
-        held_out=lambda checkpoint, store: HeldOutTopics(store, checkpoint.tokenise.max_tokens),
+        held_out=lambda checkpoint, store, device: HeldOutTopics(
+            store, checkpoint.tokenise.max_tokens, device
+        ),
     ),
 }
 """How each task of `retort.models.config.TASKS` is verified: by a flag of the name of its results."""
@@ -92,6 +99,7 @@ def main(arguments: Sequence[str]) -> int:
         resolve(options["store"]),
         resolve(options[task.file.name]),
         demands=Demands(options["min_accuracy"], options["max_loss"]),
+        device=_device(options["device"]),
         seal=options["seal"],
     )
     if options["json"]:
@@ -121,12 +129,14 @@ def verify_checkpoint(
     results: Path,
     *,
     demands: Demands,
+    device: torch.device,
     seal: str | None = None,
 ) -> Verified:
     """Verify a checkpoint of a task.
 
     Args:
         results: the file of those of the trained model.
+        device: of the kind that the trained model was on.
         seal: the one that the checkpoint must have.
     Raises:
         UserError: an accuracy is asked for where there is none, or `seal` is not a seal.
@@ -139,8 +149,8 @@ def verify_checkpoint(
     tokens = open_store(store, loaded)
     expected = task.file.read(results)
     fix_arithmetic(loaded.threads)
-    held_out = task.held_out(loaded, tokens)
-    actual = results_of_all(held_out, loaded.model)
+    held_out = task.held_out(loaded, tokens, device)
+    actual = results_of_all(held_out, loaded.model.to(device))
     metrics = held_out.measure(actual)
     failure = task.file.difference(actual, expected) or metrics.missed(demands)
     return Verified(loaded.sealed, metrics, failure)
@@ -160,6 +170,12 @@ def open_store(path: Path, checkpoint: TrainedModel) -> TokenStore:
             f"{path}: its seal is {store.sealed.seal}, and the checkpoint was made from {wanted}"
         )
     return store
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: there is no CUDA device here; verify where there is one")
+    return torch.device(name)
 
 
 def _finite(text: str) -> float:
@@ -184,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         "--seal", metavar="SEAL", help="the seal that the checkpoint must have, sha256:…"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="what it was trained on (cpu)"
     )
     parser.add_argument("--min-accuracy", type=_finite, default=0.0, metavar="SHARE")
     parser.add_argument("--max-loss", type=_finite, metavar="NATS")

@@ -155,7 +155,8 @@ class TrainingRun:
             task.held_out.measure(results)  # refuses what is not finite, before anything is sealed
         self._world.alone(lambda: task.results.write(task.results.path(self._path), results))
         self._writer.begin(self._path / CHECKPOINT, ["model"])
-        return Trained(task, progress, progress.selected(self._config.evaluate))
+        selected = progress.selected(self._config.evaluate)
+        return Trained(task, progress, selected, self._world.device)
 
     def _train(
         self,

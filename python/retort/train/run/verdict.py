@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from retort.core.atomic import storage_errors, sync_path
@@ -47,11 +48,13 @@ class Trained:
 
     Attributes:
         selected: the step whose weights the checkpoint holds.
+        device: that the results of held-out documents were computed on; its kind decides their bits.
     """
 
     task: Task
     progress: ProgressRecord
     selected: int
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def judge(
     config, task, progress = recipe.config, trained.task, trained.progress
     checkpoint = sealed_here(run / CHECKPOINT)
     remember(checkpoint)
-    answer = _verify(run, checkpoint, task, config)
+    answer = _verify(run, checkpoint, trained, config)
     results = task.present(answer["metrics"])
     failure: str | None = answer["failure"]
     _write_json(run / "evaluation.json", {"failure": failure, **results.metrics.to_json()})
@@ -131,6 +134,7 @@ def _card(facts: RunFacts, run: Path, trained: Trained, config: TrainingRecipe) 
             f'./tools/bazel run //train:verify -- --checkpoint "$RUN"/{CHECKPOINT} '
             f'--seal {facts.checkpoint.seal} --store "$RUN"/{_place(task.store.sealed.path, run)} '
             f'--{results.name} "$RUN"/{results.path(Path())}'
+            f'{"".join(f" {part}" for part in _where(trained.device))}'
         ),
         procedure=procedure,
     )
@@ -169,16 +173,22 @@ def _without_places(config: TrainingRecipe) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -> dict[str, Any]:
+def _verify(
+    run: Path, checkpoint: Sealed, trained: Trained, config: TrainingRecipe
+) -> dict[str, Any]:
     """Have a process that knows only the files verify them."""
+    task = trained.task
     command = ["retort.evaluate.verify", "--json"]
     command += ["--checkpoint", str(checkpoint.path), "--seal", checkpoint.seal]
     command += ["--store", str(task.store.sealed.path)]
     command += [f"--{task.results.name}", str(task.results.path(run))]
+    command += _where(trained.device)
     if config.evaluate.min_accuracy > 0.0:
         command += ["--min-accuracy", str(config.evaluate.min_accuracy)]
     if config.evaluate.max_loss is not None:
         command += ["--max-loss", str(config.evaluate.max_loss)]
+    if trained.device.type == "cuda":
+        torch.cuda.empty_cache()  # The other process needs the memory that this one only keeps.
     # In its own session: Ctrl-C reaches this process alone, which then ends the other.
     done = run_process(command, quietly=True)
     if not done.stdout:
@@ -186,6 +196,11 @@ def _verify(run: Path, checkpoint: Sealed, task: Task, config: TrainingRecipe) -
         raise VerificationError(f"the fresh process failed: {reason}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+def _where(device: torch.device) -> list[str]:
+    """What the verifying process is told of the device, for the kind that is not its own choice."""
+    return [] if device.type == "cpu" else ["--device", device.type]
 
 
 def finish(run: Path, name: str, world: World, start: float, seconds: float) -> None:
