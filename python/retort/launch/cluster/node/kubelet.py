@@ -112,8 +112,8 @@ class Kubelet:
             worker = self._workers.get(pod["metadata"]["uid"])
         if worker is not None:
             worker.remove()
-        log = log_file(self._machine.logs, pod, "", 0).parent.parent
-        shutil.rmtree(log, ignore_errors=True)
+        # Of this pod alone: without a container's name, the file's folder is the pod's.
+        shutil.rmtree(log_file(self._machine.logs, pod, "", 0).parent, ignore_errors=True)
 
     def _over(self, worker: PodWorker) -> None:
         with self._lock:
