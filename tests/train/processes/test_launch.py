@@ -213,6 +213,34 @@ def test_a_machine_that_does_not_come_is_told() -> None:
     assert done.stderr.startswith(f"error: fewer than 2 machines came to {place} within 2 s")
 
 
+def test_a_meeting_that_breaks_off_before_all_are_there_is_a_loss_and_no_mistake(
+    start: Start, tmp_path: Path
+) -> None:
+    port = free_port()
+    flags = ("--nnodes", "3", "--rdzv-endpoint", f"localhost:{port}", "--nproc", "1")
+    host = start(*flags, log="host")
+    wait_for(lambda: listens(port), host)
+    other = start(*flags, log="other")
+    wait_for(lambda: _connections(port) >= 4, other)  # both ends of the host's own, and of this
+    host.kill()
+    assert other.wait() == PeerLost.exit_code
+    said = (tmp_path / "other").read_text(encoding="utf-8")
+    assert (
+        said == f"error: lost localhost:{port}, where the machines meet: that machine has ended\n"
+    )
+
+
+def _connections(port: int) -> int:
+    """Ends of connections to a port of this machine."""
+    found = 0
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text(encoding="ascii").splitlines()[1:]:
+            _, local, remote, state, *_ = line.split()
+            ports = {int(one.rpartition(":")[2], 16) for one in (local, remote)}
+            found += state == "01" and port in ports
+    return found
+
+
 def test_the_number_of_an_operator_says_who_hosts_the_meeting() -> None:
     place = f"localhost:{free_port()}"
     flags = ("--nnodes", "2", "--rdzv-endpoint", place, "--join-timeout", "2")

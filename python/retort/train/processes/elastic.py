@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,7 @@ def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int
 
     Raises:
         UserError: the other machines did not come, or cannot be reached.
-        PeerLost: the machine where they meet has ended.
+        PeerLost: the machine where they meet has ended, or the run there has.
     """
     # The agent asks this function, and nothing else, for a process.
     vars(api)["get_subprocess_handler"] = _Worker
@@ -104,12 +105,12 @@ def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int
                 f"{plan.join_timeout_s} s; see whether all run this command with the same "
                 "--rdzv-endpoint, --rdzv-id and --nnodes"
             ) from None
-        except RendezvousConnectionError:
+        except RendezvousConnectionError as error:
             lost = files.lost_peer()
             if lost is not None:
                 print(lost[0], file=sys.stderr)
                 return PeerLost.exit_code
-            if files.starts > 0:
+            if files.starts > 0 or _was_reached(error):
                 raise PeerLost(
                     f"lost {plan.rdzv_endpoint}, where the machines meet: that machine has ended"
                 ) from None
@@ -118,11 +119,21 @@ def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int
                 "machines of this run, running, with that port free"
             ) from None
         except RendezvousClosedError:
-            raise UserError(
-                f"--rdzv-id: the run {plan.rdzv_id!r} at {plan.rdzv_endpoint} has ended; start "
-                "all machines again, or choose another name"
+            # As when this machine is back before those that lost it have left.
+            raise PeerLost(
+                f"the run {plan.rdzv_id!r} at {plan.rdzv_endpoint} has ended; start all machines "
+                "again, or choose another --rdzv-id"
             ) from None
     return 0
+
+
+def _was_reached(error: RendezvousConnectionError) -> bool:
+    """Whether the place where machines meet had answered before the connection to it broke.
+
+    The agent raises the same error where it makes the connection, and everywhere else.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    return all(frame.f_code.co_name != "_create_tcp_store" for frame, _ in frames)
 
 
 def _end_if_cut_off(files: RankFiles, alone_s: float, others_s: float) -> None:
