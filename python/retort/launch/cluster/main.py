@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     directory = invocation.resolve(options.directory)
     check_place(directory)
     workloads = WorkloadOptions(
-        {**_own_image(), **{name: invocation.resolve(path) for name, path in options.image}},
+        {**own_image(), **{name: invocation.resolve(path) for name, path in options.image}},
         is_plain=options.plain,
         pretended_gpus=options.pretend_gpus,
     )
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     raise ServerEnded("the API server has ended; what it said of that is above")
 
 
-def _own_image() -> dict[str, Path]:
+def own_image() -> dict[str, Path]:
     """The trainer among the runfiles, if it is there, for the image that the overlays name."""
     trainer = Path(__file__).parents[2] / "train" / "main"
     return {TRAINING_IMAGE: trainer} if trainer.is_file() else {}
