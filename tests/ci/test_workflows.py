@@ -20,6 +20,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PR, IMAGES, NIGHTLY = (f".github/workflows/{name}.yml" for name in ("pr", "images", "nightly"))
 BAZELISK, RELEASE = (f".github/workflows/{name}.yml" for name in ("bazelisk", "release"))
+TRAIN, KIND = (f".github/workflows/{name}.yml" for name in ("train", "kind"))
 CODEQL, SCORECARD = (f".github/workflows/{name}.yml" for name in ("codeql", "scorecard"))
 PREPARE, KEEP = (f".github/actions/{name}/action.yml" for name in ("prepare", "keep"))
 DEPENDABOT = ".github/dependabot.yml"
@@ -207,8 +208,11 @@ def triggers_are_these(files: Files, gates: Gates) -> list[str]:
     findings = [f"{path} runs on {found[path]}" for path in (PR, IMAGES) if found[path] != change]
     if list(found[RELEASE]) != ["push"] or list(found[RELEASE]["push"]) != ["tags"]:
         findings.append(f"{RELEASE} runs on {found[RELEASE]}")
-    if sorted(found[NIGHTLY]) != ["schedule", "workflow_dispatch"]:
-        findings.append(f"{NIGHTLY} runs on {found[NIGHTLY]}")
+    by_hand = ["workflow_dispatch"]
+    others = {NIGHTLY: ["schedule", *by_hand], KIND: ["schedule", *by_hand], TRAIN: by_hand}
+    findings += [
+        f"{path} runs on {found[path]}" for path, on in others.items() if sorted(found[path]) != on
+    ]
     barred = {"pull_request_target", "workflow_run", "issue_comment"}
     return findings + [f"{path} runs on {on}" for path, on in found.items() if barred & set(on)]
 
@@ -231,11 +235,14 @@ def superseded_runs_are_cancelled(files: Files, gates: Gates) -> list[str]:
 
 
 PUSH = {"contents": "read", "packages": "write", "id-token": "write", "attestations": "write"}
+PULL = {"contents": "read", "packages": "read"}
 RIGHTS = {
     (PR, "passed"): {},
     (IMAGES, "push"): PUSH,
     (RELEASE, "images"): PUSH,
     (RELEASE, "publish"): {"contents": "write"},
+    (TRAIN, "proof"): PULL,
+    (KIND, "operators"): PULL,
     (CODEQL, "analyze"): {"contents": "read", "security-events": "write"},
     (SCORECARD, "score"): {"contents": "read", "actions": "read", "security-events": "write"},
 }
@@ -254,11 +261,57 @@ def rights_are_least(files: Files, gates: Gates) -> list[str]:
     ]
 
 
-def the_token_is_read_where_something_is_published(files: Files, gates: Gates) -> list[str]:
-    findings = [f"{path} reads a secret" for path, text in files.items() if "secrets." in text]
+def the_token_is_read_where_images_are_and_where_something_is_published(
+    files: Files, gates: Gates
+) -> list[str]:
     readers = {(path, name) for path, name, job in jobs(files) if "github.token" in json.dumps(job)}
-    allowed = {(IMAGES, "push"), (RELEASE, "publish")}
-    return findings + [f"the token is read by {sorted(readers)}"] * (readers != allowed)
+    allowed = {(IMAGES, "push"), (RELEASE, "publish"), (TRAIN, "proof"), (KIND, "operators")}
+    return [f"the token is read by {sorted(readers)}"] * (readers != allowed)
+
+
+def the_cluster_is_known_where_somebody_has_agreed(files: Files, gates: Gates) -> list[str]:
+    """The kubeconfig is the only secret: of an environment, in two steps of one job, after all that has to hold."""
+    findings = [
+        f"{path} reads a secret"
+        for path, text in files.items()
+        if path != TRAIN and "secrets" in text
+    ]
+    found = jobs_of(files, TRAIN)
+    order = {name: (job.get("needs"), job.get("environment")) for name, job in found.items()}
+    right = {"gates": (None, None), "proof": ("gates", None), "launch": ("proof", "training")}
+    findings += [] if order == right else [f"{TRAIN} has {order}"]
+    gate = found["gates"].get("uses")
+    findings += [] if gate == f"$/{PR}" else [f"the gates of {TRAIN} are {gate}"]
+    readers = [
+        step["name"]
+        for step in found["launch"]["steps"]
+        if step.get("env", {}).get("KUBECONFIG_CONTENT") == "${{ secrets.KUBECONFIG }}"
+    ]
+    if readers != ["Apply", "Watch"] or files[TRAIN].count("secrets") != len(readers):
+        findings.append(f"the kubeconfig is read by {readers}")
+    return findings
+
+
+def what_is_applied_is_what_was_tried(files: Files, gates: Gates) -> list[str]:
+    """One image, by the digest that was pulled: rendered, tried in two pods, and applied."""
+    found = jobs_of(files, TRAIN)
+    runs = [
+        re.sub(r"python3 tools/ci/train\.py (\w+).*", r"\1", step["run"])
+        for job in found.values()
+        for step in job.get("steps", [])
+        if "tools/ci/train.py" in step.get("run", "")
+    ]
+    right = ["image", "render", "proof", "launch", "watch", "verify", "summary"]
+    images = {
+        step["env"]["IMAGE"]
+        for job in found.values()
+        for step in job.get("steps", [])
+        if step.get("id") != "image" and "IMAGE" in step.get("env", {})
+    }
+    pulled, handed_on = "${{ steps.image.outputs.image }}", "${{ needs.proof.outputs.image }}"
+    held = runs == right and images == {pulled, handed_on}
+    held = held and found["proof"].get("outputs") == {"image": pulled}
+    return [] if held else [f"{TRAIN} runs {runs} with {images}"]
 
 
 def no_setting_is_needed(files: Files, gates: Gates) -> list[str]:
@@ -527,7 +580,9 @@ RULES: list[Rule] = [
     triggers_are_these,
     superseded_runs_are_cancelled,
     rights_are_least,
-    the_token_is_read_where_something_is_published,
+    the_token_is_read_where_images_are_and_where_something_is_published,
+    the_cluster_is_known_where_somebody_has_agreed,
+    what_is_applied_is_what_was_tried,
     no_setting_is_needed,
     actions_are_pinned,
     one_version_of_each_action,
@@ -592,6 +647,8 @@ CONTROLS: list[tuple[Rule, str, str, str]] = [
     (triggers_are_these, PR, "branches: [main]", "branches: ['**']"),
     (triggers_are_these, IMAGES, "  merge_group:\n    types: [checks_requested]\n", ""),
     (triggers_are_these, RELEASE, "    tags:", "    branches: [main]\n    tags:"),
+    (triggers_are_these, TRAIN, "  workflow_dispatch:", "  push:\n  workflow_dispatch:"),
+    (triggers_are_these, KIND, "  schedule:", "  push:\n  schedule:"),
     (triggers_are_these, CODEQL, "  pull_request:", "  pull_request_target:"),
     (superseded_runs_are_cancelled, PR, "|| github.run_id", "|| github.ref"),
     (superseded_runs_are_cancelled, IMAGES, "${{ github.event_name == 'pull_request' }}", "false"),
@@ -610,13 +667,35 @@ CONTROLS: list[tuple[Rule, str, str, str]] = [
         "      contents: write",
         "      id-token: write\n      contents: write",
     ),
-    (the_token_is_read_where_something_is_published, PR, "${{ vars.PIP", "${{ secrets.PIP"),
     (
-        the_token_is_read_where_something_is_published,
+        the_token_is_read_where_images_are_and_where_something_is_published,
         CODEQL,
         "build-mode: none",
         "token: ${{ github.token }}",
     ),
+    (the_cluster_is_known_where_somebody_has_agreed, PR, "${{ vars.PIP", "${{ secrets.PIP"),
+    (
+        the_cluster_is_known_where_somebody_has_agreed,
+        TRAIN,
+        "    environment: training\n",
+        "",
+    ),
+    (the_cluster_is_known_where_somebody_has_agreed, TRAIN, "    needs: proof\n", ""),
+    (the_cluster_is_known_where_somebody_has_agreed, TRAIN, "    needs: gates\n", ""),
+    (the_cluster_is_known_where_somebody_has_agreed, TRAIN, "pr.yml", "codeql.yml"),
+    (
+        the_cluster_is_known_where_somebody_has_agreed,
+        TRAIN,
+        "SEAL: ${{ inputs.seal }}",
+        "SEAL: ${{ secrets.KUBECONFIG }}",
+    ),
+    (
+        what_is_applied_is_what_was_tried,
+        TRAIN,
+        "IMAGE: ${{ needs.proof.outputs.image }}",
+        "IMAGE: ${{ inputs.image }}",
+    ),
+    (what_is_applied_is_what_was_tried, TRAIN, "train.py proof --out", "train.py verify --out"),
     (no_setting_is_needed, PR, "  SETTING_PIP_INDEX_URL", "  PIP_INDEX_URL"),
     (no_setting_is_needed, IMAGES, "IMAGE_REPOSITORY: ${{ vars", "NAME: x/${{ vars"),
     (actions_are_pinned, PREPARE, CHECKOUT, "actions/checkout@v7"),
@@ -752,4 +831,4 @@ def test_a_changed_budget_is_found(gates: Gates) -> None:
 
 def test_no_workflow_escapes_the_rules() -> None:
     found = {f".github/workflows/{path.name}" for path in (ROOT / ".github/workflows").iterdir()}
-    assert found == {PR, IMAGES, NIGHTLY, BAZELISK, RELEASE, CODEQL, SCORECARD}
+    assert found == {PR, IMAGES, NIGHTLY, BAZELISK, RELEASE, TRAIN, KIND, CODEQL, SCORECARD}

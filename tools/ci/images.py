@@ -7,6 +7,7 @@ fails. Only the standard library of Python 3.11 is used here: these jobs install
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
@@ -143,6 +144,26 @@ def image_repository() -> str:
     return named or f"ghcr.io/{_setting('GITHUB_REPOSITORY').lower()}"
 
 
+@contextlib.contextmanager
+def signed_in(repository: str) -> Iterator[dict[str, str]]:
+    """The environment of a program that asks a registry: the credentials are in a file that is gone afterwards.
+
+    They are REGISTRY_USER's and REGISTRY_TOKEN's.
+
+    Raises:
+        ImageError: one of them is not set.
+    """
+    user, token = _setting("REGISTRY_USER"), _setting("REGISTRY_TOKEN")
+    with tempfile.TemporaryDirectory() as name:
+        auth = base64.b64encode(f"{user}:{token}".encode()).decode()
+        config = {"auths": {repository.partition("/")[0]: {"auth": auth}}}
+        file = pathlib.Path(name, "config.json")
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(config), encoding="utf-8")
+        environment = {key: value for key, value in os.environ.items() if key != "REGISTRY_TOKEN"}
+        yield environment | {"DOCKER_CONFIG": name}
+
+
 def push(pack: pathlib.Path, tag: str) -> None:
     """Pushes each image of a pack with its SBOM and provenance, and tells the workflow the digests.
 
@@ -156,15 +177,9 @@ def push(pack: pathlib.Path, tag: str) -> None:
     if not repository:
         print("::notice::IMAGE_REPOSITORY is off: the images were not pushed")
         return
-    user, token = _setting("REGISTRY_USER"), _setting("REGISTRY_TOKEN")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, signed_in(repository) as environment:
         folder = pathlib.Path(name)
         _unpack(pack, folder)
-        auth = base64.b64encode(f"{user}:{token}".encode()).decode()
-        config = {"auths": {repository.partition("/")[0]: {"auth": auth}}}
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        (folder / "config.json").chmod(0o600)
-        environment = {key: value for key, value in os.environ.items() if key != "REGISTRY_TOKEN"}
         said = [f"repository={repository}\n"]
         for image in IMAGES:
             attached = [f"{folder / image / file}:{kind}" for file, kind in _ATTACHED.items()]
@@ -176,7 +191,7 @@ def push(pack: pathlib.Path, tag: str) -> None:
                         *("--repository", f"{repository}/{image}", "--tag", tag),
                         *(f"--attach={one}" for one in attached),
                     ],
-                    environment | {"DOCKER_CONFIG": name},
+                    environment,
                 ),
                 end="",
             )

@@ -1,4 +1,4 @@
-"""What all pods of a job say, from when each begins to when it ends: an operator removes pods, and logs go with them."""
+"""What all pods of a job say, while they say it: an operator removes pods, and their logs go with them."""
 
 import logging
 import re
