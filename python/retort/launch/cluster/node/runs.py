@@ -239,9 +239,14 @@ def _failed(standing: Standing) -> Standing:
     return Standing(standing.spec, standing.is_first, state)
 
 
-def _way_into(container: Container, network: Attached) -> Sequence[str]:
-    """What a command begins with that runs inside a container; a plain process has no inside."""
-    if not network.way_in or not container.pid:
+def _way_into(container: Container, network: Attached) -> Sequence[str] | None:
+    """What a command begins with that runs inside a container, as soon as that runs.
+
+    A plain process has no inside.
+    """
+    if not container.pid:
+        return None
+    if not network.way_in:
         return ()
     spaces = ("--user", "--mount", "--pid", "--ipc", "--uts", "--net")
     return ("nsenter", f"--target={container.pid}", *spaces, "--preserve-credentials")

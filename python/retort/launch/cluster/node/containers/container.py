@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _SHM = 64 << 20
 _JOIN = 'for one in $1; do echo $$ > "$one"; done; shift; exec "$@"'
 _BUBBLEWRAP = shutil.which("bwrap") or "bwrap"
 """By its path, as the environment is the container's."""
+_LOOK_S = 0.005
 _TOP = re.compile(r"/[^/]+")
 
 
@@ -92,6 +94,7 @@ class Container:
         self._output = output
         self._told = told
         self._pid = 0
+        self._has_begun = False
         self._signals: list[int] = []
         self._lock = threading.Lock()
         self.ended: Ended | None = None
@@ -101,8 +104,8 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Of its first process, on this machine; 0 before it is there."""
-        return self._pid
+        """Of its first process, on this machine; 0 before the program runs, and afterwards."""
+        return self._pid if self._has_begun else 0
 
     def signal(self, number: int) -> None:
         """Send a signal to its first process, as soon as there is one."""
@@ -168,6 +171,11 @@ class Container:
         with self._lock:
             self._pid = json.loads(first)["child-pid"] if first else process.pid
             self._send()
+        if first:
+            self._await_program(process)
+        with self._lock:
+            self._has_begun = True
+            self._send()
         if status is None:
             threading.Thread(target=_end_group, args=(process,), daemon=True).start()
         with process:
@@ -176,8 +184,20 @@ class Container:
             self._pid = 0
         return status is None or "exit-code" in status.read()
 
+    def _await_program(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until the first process is no longer bubblewrap, which makes its root."""
+        bubblewrap = os.path.realpath(_BUBBLEWRAP)
+        while process.poll() is None:
+            with suppress(OSError):
+                if os.readlink(f"/proc/{self._pid}/exe") != bubblewrap:
+                    return
+            time.sleep(_LOOK_S)
+
     def _send(self) -> None:
+        """Send what was asked for. Until the program runs, nothing but its end is heard."""
         while self._pid and self._signals:
+            if not self._has_begun and signal.SIGKILL not in self._signals:
+                return
             number = self._signals.pop(0)
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)

@@ -16,6 +16,8 @@ Connect = Callable[[int, float], socket.socket]
 """A connection to a port of the pod, within a time in seconds."""
 Verdict = Literal["started", "ready", "unready", "dead", "failing"]
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+_BEGINS_S = 0.01
+"""Between two looks whether the program runs that is to be probed."""
 _MOST = 256
 """Characters of what a failed probe says."""
 
@@ -59,7 +61,7 @@ class Prober:
     Args:
         container: what the pod says of it.
         connect: reaches its ports.
-        way_in: what a command begins with that runs inside of it.
+        way_in: what a command begins with that runs inside of it; None while nothing runs there.
         tell: called with what is found, when it has changed; `failing` before a threshold is reached.
     """
 
@@ -67,7 +69,7 @@ class Prober:
         self,
         container: JSONObject,
         connect: Connect,
-        way_in: Callable[[], Sequence[str]],
+        way_in: Callable[[], Sequence[str] | None],
         tell: Callable[[Told], None],
     ) -> None:
         self._container = container
@@ -82,6 +84,9 @@ class Prober:
         self._stopped.set()
 
     def _run(self) -> None:
+        while self._way_in() is None:
+            if self._stopped.wait(_BEGINS_S):
+                return
         startup = self._container.get("startupProbe")
         if startup and not self._has_started(_Probe("Startup", startup)):
             return
@@ -172,8 +177,11 @@ class Prober:
         raise OSError(f"couldn't find port: {port}")
 
     def _execute(self, command: Sequence[str], timeout: float) -> str:
+        way_in = self._way_in()
+        if way_in is None:
+            raise OSError("the container does not run")
         done = subprocess.run(
-            [*self._way_in(), *command],
+            [*way_in, *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,
