@@ -10,6 +10,7 @@ import pytest
 from retort.core.errors import UserError
 from retort.launch.cluster.cluster import Cluster
 from retort.launch.cluster.kinds.table import EVENT, POD, kind_of
+from retort.launch.cluster.node.network.names import is_ready
 from retort.launch.cluster.objects.deletion import Deletion, delete
 from retort.launch.cluster.serving.serving import bind
 from retort.launch.cluster.workloads import WorkloadOptions
@@ -337,6 +338,31 @@ for name in ("server", "server.default.svc.cluster.local"):
             time.sleep(0.1)
 """
     assert _ran(cluster, pod("second", asks, PYTHON))["status"]["phase"] == "Succeeded"
+
+
+def test_a_service_with_an_address_leads_to_each_ready_pod_in_turn(cluster: Cluster) -> None:
+    ports = [{"port": 80, "targetPort": "web"}]
+    spec = {"selector": {"app": "server"}, "ports": ports}
+    cluster.registry.create(SERVICE, "default", {"metadata": {"name": "web"}, "spec": spec})
+    script = "mkdir /tmp/w; hostname > /tmp/w/name; exec python3 -m http.server 8000 -d /tmp/w"
+    asked = {"httpGet": {"path": "/name", "port": "web"}, "periodSeconds": 1}
+    given = {"ports": [{"name": "web", "containerPort": 8000}], "readinessProbe": asked}
+    for name in ("one", "two"):
+        labels = {"labels": {"app": "server"}}
+        create(cluster, pod(name, script, metadata=labels, container=given))
+    for name in ("one", "two"):
+        until(cluster, name, is_ready)
+    asks = """
+import time, urllib.request
+found = set()
+while len(found) < 2:
+    try:
+        found.add(urllib.request.urlopen("http://web/name").read().decode().strip())
+    except OSError as error:
+        time.sleep(0.1)
+print(sorted(found))
+"""
+    assert log(cluster, _ran(cluster, pod("asker", asks, PYTHON))) == "['one', 'two']\n"
 
 
 # Accidents, by annotations.

@@ -12,6 +12,7 @@ from retort.launch.cluster.kinds.table import POD, kind_of
 from retort.launch.cluster.logs.logs import log_file
 from retort.launch.cluster.node.machine import Machine
 from retort.launch.cluster.node.network.names import names
+from retort.launch.cluster.node.network.proxies import Proxies, routes
 from retort.launch.cluster.node.pods.sources import CLAIM, CONFIG_MAP, SECRET
 from retort.launch.cluster.node.worker import FINISHED, PodWorker
 from retort.launch.cluster.objects.reading import Watch
@@ -30,6 +31,7 @@ class Kubelet:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._proxies = Proxies(machine.network)
         self._workers: dict[str, PodWorker] = {}
         self._lock = threading.Lock()
         self._woken = threading.Event()
@@ -46,6 +48,7 @@ class Kubelet:
         self._end()
         self._woken.set()
         self._thread.join()
+        self._proxies.close()
         for worker in self._all():
             worker.remove()
         for worker in self._all():
@@ -131,4 +134,12 @@ class Kubelet:
             namespace: names(listed, pods[namespace], is_early=is_early)
             for namespace, listed in services.items()
         }
+        self._proxies.set(
+            {
+                place: targets
+                for namespace, listed in services.items()
+                for place, targets in routes(listed, pods[namespace]).items()
+                if self._machine.network.is_isolated
+            }
+        )
         return self._machine.names.replace(new)
