@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.oci.distribution import tiny_layouts
-from tools.ci import kind
+from tools.ci.train import OVERLAYS_IMAGE
 from tools.oci.image.layout import Layout
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_the_node_gets_the_image_and_the_overlay_names_it_as_the_node_does(
     tag = layout.image.digest.removeprefix("sha256:")
     overlay = (checkout / "runs/kind/overlay/kustomization.yaml").read_text(encoding="utf-8")
     assert "  - ../../../k8s/overlays/local\n" in overlay
-    assert f"  - name: {kind.IMAGE}\n    newTag: {tag}\n" in overlay
+    assert f"  - name: {OVERLAYS_IMAGE}\n    newTag: {tag}\n" in overlay
     assert (checkout / "applied").read_text(encoding="utf-8").count("ReadWriteMany") == 2
 
 
@@ -96,7 +96,7 @@ def test_both_operators_lead_to_the_seal_of_one_process(
     done = _run(checkout, "train", SAYS=said)
     assert done.returncode == code, done.stderr
     tag = layout.image.digest.removeprefix("sha256:")
-    assert f"{kind.IMAGE}:{tag}" in (checkout / "applied").read_text(encoding="utf-8")
+    assert f"{OVERLAYS_IMAGE}:{tag}" in (checkout / "applied").read_text(encoding="utf-8")
     if code:
         assert done.stderr.splitlines()[-1].startswith("error: by the trainer the seals are ")
 

@@ -114,10 +114,23 @@ def test_the_objects_are_rendered_with_the_digest_and_held_to_their_rules(
     ]
 
 
+def test_what_is_tried_is_the_image_by_its_digest(checkout: pathlib.Path) -> None:
+    layout = tiny_layouts.write(checkout / "runs/train/layout", [b"layer"])
+    assert _run(checkout, "proof", "--out=runs/train").returncode == 0
+    overlay = (checkout / "runs/train/overlay/kustomization.yaml").read_text(encoding="utf-8")
+    assert "  - ../../../k8s/overlays/local\n" in overlay
+    assert f"    digest: {layout.image.digest}\n" in overlay
+    assert _told(checkout) == [
+        "run //launch:proof -- --directory runs/train/proof --kustomization runs/train/overlay "
+        f"--image {train.OVERLAYS_IMAGE}=runs/train/layout"
+    ]
+
+
 def test_a_rule_that_does_not_hold_stops_the_run(checkout: pathlib.Path) -> None:
     words = ("render", "--job=job.yaml", f"--image={IMAGE}", "--out=runs/train")
-    assert _run(checkout, *words, CODE="2").returncode == 2
-    assert _run(checkout, "proof", "--out=runs/train", CODE="1").returncode == 2
+    done = _run(checkout, *words, CODE="2")
+    assert done.returncode == 2
+    assert done.stderr.endswith(" ended with 2\n")
 
 
 def test_the_kubeconfig_is_handed_on_in_a_file_that_only_its_owner_reads_and_is_gone(

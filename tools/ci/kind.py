@@ -18,14 +18,13 @@ from collections.abc import Sequence
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
+from tools.ci.train import OVERLAYS_IMAGE, write_overlay  # noqa: E402
 from tools.oci import errors  # noqa: E402
 from tools.oci.distribution.load import save  # noqa: E402
 from tools.oci.errors import ImageError  # noqa: E402
 from tools.oci.image.layout import Layout  # noqa: E402
 
 NAME = "retort"
-IMAGE = "registry.example/retort-training"
-"""As the overlays name it. A node has it by a tag, which no registry is asked for."""
 _MANIFESTS = "https://github.com/kubeflow/trainer//manifests/overlays"
 OPERATORS = {
     "training-operator v1.9.4": (
@@ -56,14 +55,6 @@ spec:
     path: /var/runs/{name}
     type: Directory
 """ for name in ("first", "second"))
-_OVERLAY = f"""apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources:
-  - CHECKOUT/k8s/overlays/local
-images:
-  - name: {IMAGE}
-    newTag: TAG
-"""
 
 
 def _run(*command: str, stdin: str | None = None, may_fail: bool = False) -> str:
@@ -92,8 +83,9 @@ def up(out: pathlib.Path) -> None:
     """Make the cluster, with the image and places for runs on its node."""
     layout = Layout.open(out / "layout")
     archive = (out / "image.tar").resolve()
+    # A node has it by a tag, for which no registry is asked.
     tag = layout.image.digest.removeprefix("sha256:")
-    save(layout, f"{IMAGE}:{tag}", archive)
+    save(layout, f"{OVERLAYS_IMAGE}:{tag}", archive)
     _run(
         "kind",
         "create",
@@ -112,11 +104,7 @@ def up(out: pathlib.Path) -> None:
     # A volume of the host has no group that a pod could ask for.
     _run("docker", "exec", node, "install", "-d", "-o", "65532", "-g", "65532", *places)
     _kubectl(out, "apply", "--filename=-", stdin=_VOLUMES)
-    overlay = out / "overlay" / "kustomization.yaml"
-    overlay.parent.mkdir(exist_ok=True)
-    # A kustomization names its resources by where they are from it.
-    above = "/".join([".."] * len(overlay.parent.resolve().relative_to(CHECKOUT).parts))
-    overlay.write_text(_OVERLAY.replace("CHECKOUT", above).replace("TAG", tag), encoding="utf-8")
+    write_overlay(out, f"newTag: {tag}")
 
 
 def operators(out: pathlib.Path) -> None:
@@ -165,7 +153,7 @@ def train(out: pathlib.Path) -> None:
 def _by_trainer(out: pathlib.Path) -> str:
     """The same recipe as a TrainJob, of the image that the node has."""
     digest = Layout.open(out / "layout").image.digest
-    pinned = f"{IMAGE}@{digest}"
+    pinned = f"{OVERLAYS_IMAGE}@{digest}"
     job = {
         "name": _JOB,
         "image": pinned,
@@ -181,7 +169,7 @@ def _by_trainer(out: pathlib.Path) -> str:
     file = out / "job.yaml"
     file.write_text(json.dumps(job), encoding="utf-8")  # which is YAML, too
     rendered = _run("./tools/bazel", "run", "//launch:render", "--", str(file), "--operator", "v2")
-    return rendered.replace(pinned, f"{IMAGE}:{digest.removeprefix('sha256:')}")
+    return rendered.replace(pinned, f"{OVERLAYS_IMAGE}:{digest.removeprefix('sha256:')}")
 
 
 def tell(out: pathlib.Path) -> None:

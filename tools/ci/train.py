@@ -22,6 +22,7 @@ sys.path.insert(0, str(CHECKOUT))
 from tools.ci.images import image_repository, signed_in  # noqa: E402
 from tools.oci import errors  # noqa: E402
 from tools.oci.errors import ImageError  # noqa: E402
+from tools.oci.image.layout import Layout  # noqa: E402
 
 OVERLAYS_IMAGE = "registry.example/retort-training"
 """As the overlays in k8s/ name it."""
@@ -109,13 +110,37 @@ def render(job: str, image: str, out: pathlib.Path) -> None:
 
 
 def proof(out: pathlib.Path) -> None:
-    """Train with the image in two pods here, of which one is killed, to the seal of a plain run.
+    """Train with the image, by its digest, in two pods here, of which one is killed, to the seal of a plain run.
 
     Raises:
         ImageError: the seals differ, or training failed.
     """
-    place = f"{OVERLAYS_IMAGE}={out / 'layout'}"
-    _bazel("//launch:proof", "--directory", str(out / "proof"), "--image", place)
+    layout = out / "layout"
+    overlay = write_overlay(out, f"digest: {Layout.open(layout).image.digest}")
+    _bazel(
+        *("//launch:proof", "--directory", str(out / "proof"), "--kustomization", str(overlay)),
+        *("--image", f"{OVERLAYS_IMAGE}={layout}"),
+    )
+
+
+def write_overlay(out: pathlib.Path, image: str) -> pathlib.Path:
+    """The overlay `local` with another digest or tag of the image, in `out/overlay`.
+
+    Args:
+        image: the line of kustomize that says which.
+    """
+    place = out / "overlay"
+    place.mkdir(parents=True, exist_ok=True)
+    # A kustomization names its resources by where they are from it.
+    local = os.path.relpath(CHECKOUT / "k8s/overlays/local", place.resolve())
+    (place / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\n"
+        "kind: Kustomization\n"
+        f"resources:\n  - {local}\n"
+        f"images:\n  - name: {OVERLAYS_IMAGE}\n    {image}\n",
+        encoding="utf-8",
+    )
+    return place
 
 
 def launch(job: str, image: str) -> None:
