@@ -1,6 +1,7 @@
 """What kubectl is tried with: objects, and a cluster with a namespace for each test."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from retort.launch.cluster.cluster import Cluster
 from retort.launch.cluster.kinds.table import NAMESPACE
 from tests.launch.cluster.running import Kubectl, running
 
+APISERVER = "RETORT_APISERVER"
+"""The variable that names the kubeconfig of an API server, such as one of Kubernetes itself."""
 POD_YAML: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -69,20 +72,40 @@ def a_cluster() -> Callable[..., Iterator[Cluster]]:
     return cluster
 
 
-def a_kubectl() -> Callable[..., Kubectl]:
-    """A fixture of a test file that has a cluster: kubectl in a namespace of the test's own."""
+def a_kubectl(*, elsewhere: bool = False) -> Callable[..., Iterator[Kubectl]]:
+    """A fixture of a test file that has a cluster: kubectl in a namespace of the test's own.
 
-    @pytest.fixture
-    def kubectl(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> Kubectl:
-        name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
-        cluster.registry.create(NAMESPACE, "", {"metadata": {"name": name}})
-        config = yaml.safe_load(cluster.kubeconfig.read_text("utf-8"))
-        config["contexts"][0]["context"]["namespace"] = name
-        file = tmp_path / "kubeconfig"
-        file.write_text(yaml.safe_dump(config), "utf-8")
-        return Kubectl(file, tmp_path)
+    Args:
+        elsewhere: the tests ask for nothing but a server, and so hold for that of RETORT_APISERVER, too.
+    """
+
+    @pytest.fixture(params=["here", APISERVER] if elsewhere else ["here"])
+    def kubectl(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+        name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[-60:].strip("-")
+        if request.param == "here":
+            cluster: Cluster = request.getfixturevalue("cluster")
+            cluster.registry.create(NAMESPACE, "", {"metadata": {"name": name}})
+            yield _within(cluster.kubeconfig, name, tmp_path)
+            return
+        given = os.environ.get(APISERVER)
+        if not given:
+            pytest.skip(f"{APISERVER} names no kubeconfig of an API server")
+        within = _within(Path(given), name, tmp_path)
+        within.said("create", "namespace", name)
+        yield within
+        within.said("delete", "namespace", name, "--wait=false")
 
     return kubectl
+
+
+def _within(kubeconfig: Path, namespace: str, place: Path) -> Kubectl:
+    """kubectl by a kubeconfig, in a namespace."""
+    whole = ("config", "view", "--raw", "--flatten", "--minify")
+    config = yaml.safe_load(Kubectl(kubeconfig, place).said(*whole))
+    config["contexts"][0]["context"]["namespace"] = namespace
+    file = place / "kubeconfig"
+    file.write_text(yaml.safe_dump(config), "utf-8")
+    return Kubectl(file, place)
 
 
 def namespace_of(kubectl: Kubectl) -> str:

@@ -20,7 +20,7 @@ from tests.launch.cluster.kubectl_cases import (
 from tests.launch.cluster.running import Kubectl
 
 cluster = a_cluster()
-kubectl = a_kubectl()
+kubectl = a_kubectl(elsewhere=True)
 K8S = Path(__file__).resolve().parents[3] / "k8s"
 
 
