@@ -59,6 +59,7 @@ class Kubectl:
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # Its end is told by what is watched.
             text=True,
         )
         with process:

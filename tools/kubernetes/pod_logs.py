@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,7 @@ _NEVER_STARTS = {
     "InvalidImageName",
     "CreateContainerConfigError",
 }
+_AGAIN_S = 0.5
 _BEGUN = ("Running", "Succeeded", "Failed")
 _log = logging.getLogger("retort.launch")
 
@@ -96,16 +98,25 @@ class PodLogs:
             self._failure = f"the pods of {self._job} have failed; what they said is above"
         self._changed.notify_all()
         if state in _BEGUN and last not in _BEGUN:
-            follower = threading.Thread(target=self._follow, args=(name,), daemon=True)
+            follower = threading.Thread(target=self._follow, args=(name, uid), daemon=True)
             self._followers.append(follower)
             follower.start()
 
-    def _follow(self, name: str) -> None:
-        with self._kubectl.lines("logs", "--follow", name) as lines:
-            for line in lines:
-                with self._changed:
-                    self._lines.append(line)
-                    self._changed.notify_all()
+    def _follow(self, name: str, uid: str) -> None:
+        is_told = False
+        while not is_told:
+            with self._changed:
+                is_last = self._over or self._states[uid] not in ("Running", "Pending")
+            with self._kubectl.lines("logs", "--follow", name) as lines:
+                for line in lines:
+                    is_told = True
+                    with self._changed:
+                        self._lines.append(line)
+                        self._changed.notify_all()
+            if is_last:
+                return
+            if not is_told:
+                time.sleep(_AGAIN_S)  # A container may run before there is a log of it.
 
 
 def _state(pod: Object) -> str:

@@ -253,6 +253,9 @@ def _root(plan: Plan) -> list[str]:
             found += ["--ro-bind", entry.path, at]
     if plan.image.root is not None:
         _make_places(plan.image.root, [mount.at for mount in plan.mounts])
+        hosts = plan.image.root / "etc" / "hosts"
+        if hosts.parent.is_dir() and not hosts.exists():
+            hosts.touch()
     return found
 
 
