@@ -93,10 +93,12 @@ def test_a_job_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", [f"pushed {IMAGE} 3 blobs, 10 bytes moved", "json"])
 def test_the_image_is_the_one_that_a_push_has_printed(tmp_path: Path, line: str) -> None:
-    said = json.dumps({"image": IMAGE, "tags": ["1.2"]}) if line == "json" else line
+    value = {"image": IMAGE, "tags": ["1.2"], "bytes": 6_000_000_000}
+    said = json.dumps(value) if line == "json" else line
     (tmp_path / "pushed.txt").write_text(f"something before\n{said}\n")
     job = load_job(PLAIN, ["image=./pushed.txt"], tmp_path)
     assert job.image == IMAGE
+    assert job.image_bytes == (6_000_000_000 if line == "json" else None)
 
 
 @pytest.mark.parametrize("text", ["", "pushed\n", '{"image": "a:1"}', "[]", "pushed a:1 3 blobs"])

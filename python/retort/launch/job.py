@@ -153,6 +153,7 @@ class Job:
     Attributes:
         image: by digest.
         recipe: with the overrides.
+        image_bytes: what a machine fetches that has none of it, where its push has told.
         recipe_file: name and text of a recipe that is not one of the image's own.
     """
 
@@ -160,6 +161,7 @@ class Job:
     image: str
     recipe: TrainingRecipe
     recipe_file: tuple[str, str] | None = None
+    image_bytes: int | None = None
 
 
 def load_job(source: Path, overrides: Sequence[str], start: Path) -> Job:
@@ -174,7 +176,7 @@ def load_job(source: Path, overrides: Sequence[str], start: Path) -> Job:
     if not source.is_file():
         raise ConfigError(f"{file}: there is no such file; give that of a job")
     config = load_recipe(JobConfig, source, overrides, start).config
-    image = _image(config.image, start, file)
+    image, size = _image(config.image, start, file)
     try:
         found = find_recipe(recipes(), config.recipe, start)
         # What is relative in a recipe starts where a pod's process starts.
@@ -189,7 +191,7 @@ def load_job(source: Path, overrides: Sequence[str], start: Path) -> Job:
             f"{file}: recipe {shown(text[0])}: a ConfigMap has no key of that name; rename the file, in "
             "letters, digits, -, _ and ."
         )
-    return Job(config, image, recipe, text)
+    return Job(config, image, recipe, text, size)
 
 
 def _check_shards(config: JobConfig, recipe: TrainingRecipe, file: str) -> None:
@@ -202,9 +204,10 @@ def _check_shards(config: JobConfig, recipe: TrainingRecipe, file: str) -> None:
         )
 
 
-def _image(text: str, start: Path, file: str) -> str:
+def _image(text: str, start: Path, file: str) -> tuple[str, int | None]:
+    """An image by digest, and its size where a push has told it."""
     if re.fullmatch(IMAGE, text, re.ASCII):
-        return text
+        return text, None
     if "@" in text or not text.startswith(("/", "./", "../", "~")):
         raise ConfigError(
             f"{file}: image {shown(text)} is not REGISTRY/REPOSITORY@sha256:DIGEST; give what "
@@ -224,7 +227,7 @@ def _image(text: str, start: Path, file: str) -> str:
     return _pushed(next((line for line in reversed(said) if line.strip()), ""), path, file)
 
 
-def _pushed(line: str, path: Path, file: str) -> str:
+def _pushed(line: str, path: Path, file: str) -> tuple[str, int | None]:
     """The image that the last line of a push names, with `--json` or without."""
     try:
         value = json.loads(line)
@@ -237,4 +240,5 @@ def _pushed(line: str, path: Path, file: str) -> str:
             f"{file}: image {shown(path)}: its last line names no image by digest; write to it what "
             "//docker:training.push prints"
         )
-    return image
+    size = value.get("bytes") if isinstance(value, dict) else None
+    return image, size if isinstance(size, int) else None

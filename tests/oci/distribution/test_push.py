@@ -411,6 +411,7 @@ def test_the_last_line_says_what_was_pushed(
     line = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert line["image"] == name
     assert (line["blobs_moved"], line["bytes_moved"], line["tags"]) == (0, 0, ["v1"])
+    assert line["bytes"] == moved
 
 
 def test_a_push_needs_no_package_as_the_job_with_the_right_to_write_has_none() -> None:

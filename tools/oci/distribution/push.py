@@ -40,9 +40,11 @@ class Pushed:
         image: descriptor of the manifest.
         moved: the blobs of the image that the repository lacked.
         attached: manifests of the attachments.
+        size: bytes of all blobs of the image, which a machine without any of them fetches.
     """
 
     image: Descriptor
+    size: int
     moved: tuple[Descriptor, ...]
     attached: tuple[Descriptor, ...]
 
@@ -100,7 +102,8 @@ def push(
         attach(registry, repository, image.image, attachment) for attachment in attachments
     )
     tag_image(registry, repository, image, tags)
-    return Pushed(image.image, moved, attached)
+    size = sum(blob.size for blob in largest_first)
+    return Pushed(image.image, size, moved, attached)
 
 
 def tag_image(registry: Registry, repository: str, image: Layout, tags: Sequence[str]) -> None:
@@ -190,6 +193,7 @@ def say(given: argparse.Namespace, target: Reference, pushed: Pushed) -> None:
             "image": name,
             "digest": pushed.image.digest,
             "tags": given.tag,
+            "bytes": pushed.size,
             "blobs_moved": len(pushed.moved),
             "bytes_moved": pushed.bytes_moved,
             "attached": [descriptor.digest for descriptor in pushed.attached],
