@@ -1,11 +1,13 @@
 """`//launch:render` and `//launch:check` as processes, one's output the other's input."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 JOB = CHECKOUT / "tests/launch/jobs/plain.yaml"
@@ -51,3 +53,21 @@ def test_a_manifest_that_cannot_be_ends_with_two() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: standard input: PyTorchJob/smoke: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_programs_read_both_as_json() -> None:
+    rendered = _run("retort.launch.render", JOB, "--json")
+    assert rendered.returncode == 0
+    listed = json.loads(rendered.stdout)
+    golden = (CHECKOUT / "tests/launch/golden/plain.v1.yaml").read_text()
+    assert (listed["kind"], listed["items"]) == ("List", list(yaml.safe_load_all(golden)))
+    checked = _run("tools.kubernetes.check", "-", "--json", *RUNS, text=rendered.stdout)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    said = json.loads(checked.stdout)
+    assert (said["objects"], said["findings"]) == (len(listed["items"]), [])
+    wrong = rendered.stdout.replace("ExitCode", "Never")
+    checked = _run("tools.kubernetes.check", "-", "--json", *RUNS, text=wrong)
+    assert (checked.returncode, checked.stderr) == (2, "")
+    (finding,) = json.loads(checked.stdout)["findings"]
+    assert finding.keys() == {"file", "at", "what"}
+    assert "restartPolicy" in finding["at"]

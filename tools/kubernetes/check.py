@@ -1,6 +1,8 @@
 """`bazel run //launch:check -- FILES_OR_DIRECTORIES`: holds manifests to their schemas and to what jobs need."""
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,15 +27,20 @@ def main(arguments: Sequence[str]) -> int:
     for applied in sets:
         documents += applied.documents
         found += check(applied, schemas, options.there)
-    for one in found:
-        print(f"error: {one_line(str(one))}", file=sys.stderr)
-    if found:
-        return UserError.exit_code
-    if not documents:
+    if not documents and not found:
         raise UserError("there are no objects in what was given; see that it is what you meant")
     unknown = sorted(
         {f"{one.api_version} {one.kind}" for one in documents if not schemas.knows(one)}
     )
+    if options.json:
+        findings = [dataclasses.asdict(one) for one in found]
+        said = {"objects": len(documents), "sets": len(sets), "without_schema": unknown}
+        print(json.dumps({**said, "findings": findings}))
+        return UserError.exit_code if found else 0
+    for one in found:
+        print(f"error: {one_line(str(one))}", file=sys.stderr)
+    if found:
+        return UserError.exit_code
     without = f"; without a schema: {', '.join(unknown)} (RETORT_CRDS)" if unknown else ""
     print(f"checked {len(documents)} objects in {len(sets)} sets{without}")
     return 0
@@ -68,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_there,
         metavar="KIND/NAME",
         help="an object that the namespace has already, such as persistentvolumeclaim/runs",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, with what is wrong in it"
     )
     return parser
 

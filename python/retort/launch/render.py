@@ -1,6 +1,7 @@
 """`bazel run //launch:render -- job.yaml`: the objects of a job, as YAML on standard output."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -10,12 +11,16 @@ from retort.launch.manifests import objects, to_yaml
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what `kubectl apply -f -` takes."""
+    """Print what `kubectl apply -f -` takes: documents of YAML, or a List in JSON."""
     options = _parser().parse_args(arguments)
     invocation = Invocation.from_environment()
     source = invocation.resolve(options.job)
     job = load_job(source, options.set, invocation.working_directory)
-    sys.stdout.write(to_yaml(objects(job, options.operator)))
+    found = objects(job, options.operator)
+    if options.json:
+        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": found}))
+    else:
+        sys.stdout.write(to_yaml(found))
     return 0
 
 
@@ -35,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         default="v1",
         help="v1: a PyTorchJob; v2: a TrainJob with its TrainingRuntime (default: %(default)s)",
     )
+    parser.add_argument("--json", action="store_true", help="print a List in JSON")
     return parser
 
 
