@@ -58,7 +58,7 @@ class ProgressLine:
     def say(self, line: str) -> None:
         """A line of its own."""
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, markup=False)
         else:
             print(line, file=sys.stderr, flush=True)
 
