@@ -18,7 +18,10 @@ ROOMS = {
         *("config", "tokenizers", "files", "sources", "similar", "store", "inspection"),
         *("batches", "reading", "corpus", "preparation"),
     ),
-    "launch": ("units", "job", "pods", "pytorch_job", "train_job", "manifests", "rules", "cluster"),
+    "launch": (
+        *("units", "job", "pods", "pytorch_job", "train_job", "manifests", "rules", "cluster"),
+        "launcher",
+    ),
     "serve": ("engine", "protocols"),
     "train": (
         *("recipe", "timing", "processes", "observe", "tasks", "engines", "checkpoints", "run"),

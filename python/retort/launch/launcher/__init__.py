@@ -1,0 +1,1 @@
+"""Launches a job on a cluster, watches it, and brings it back."""

@@ -1,0 +1,1 @@
+"""What may be typed: plan, launch, watch, logs, resume, cancel, list."""

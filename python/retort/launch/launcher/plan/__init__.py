@@ -1,0 +1,1 @@
+"""What launching a job would do, told before it is done."""

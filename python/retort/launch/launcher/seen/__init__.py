@@ -1,0 +1,1 @@
+"""What there is: jobs and pods on a cluster, and their runs in a directory."""
