@@ -226,6 +226,21 @@ def test_a_pod_that_is_deleted_is_asked_and_has_its_time(cluster: Cluster) -> No
     assert item["metadata"]["uid"] == states[-1]["metadata"]["uid"]
 
 
+def test_a_pod_that_is_deleted_does_what_it_wants_done_before(cluster: Cluster) -> None:
+    hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo before > /tmp/word"]}}}
+    script = "trap 'cat /tmp/word > /dev/termination-log; exit 7' TERM; echo here; while :; do sleep 0.05; done"
+    given = {"lifecycle": hook}
+    _here(cluster, pod("last", script, terminationGracePeriodSeconds=600, container=given))
+    with cluster.registry.watch(POD) as watch:
+        delete(cluster.registry, POD, "default", "last")
+        states = []
+        for event in watch:
+            if event.type == "DELETED":
+                break
+            states.append(event.item)
+    assert last(states[-1])["message"] == "before\n"
+
+
 def test_a_pod_that_does_not_listen_is_ended_when_its_time_is_over(cluster: Cluster) -> None:
     _here(cluster, pod("deaf", IGNORES, terminationGracePeriodSeconds=1))
     delete(cluster.registry, POD, "default", "deaf")

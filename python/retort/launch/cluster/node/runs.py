@@ -1,6 +1,7 @@
 """The containers of a pod: which is started when, and what follows from its end."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from retort.launch.cluster.node.containers.container import Container, Plan
 from retort.launch.cluster.node.containers.output import Output
 from retort.launch.cluster.node.machine import Machine
 from retort.launch.cluster.node.network.network import Attached
+from retort.launch.cluster.node.pods.actions import Actions
 from retort.launch.cluster.node.pods.probes import Prober, Told, has_probes
 from retort.launch.cluster.node.pods.status import Standing, standings, starts_again, waiting
 from retort.launch.cluster.node.starting import NotStarted, Starter
@@ -32,6 +34,7 @@ class _Run:
     container: Container | None = None
     plan: Plan | None = None
     output: Output | None = None
+    actions: Actions | None = None
     prober: Prober | None = None
     began: float = 0.0
     pause_s: float = 0.0
@@ -80,12 +83,37 @@ class Runs:
             container.signal(number)
 
     def stop(self) -> None:
-        """Start and probe nothing any more."""
+        """Probe nothing any more."""
         for run in self._runs:
             if run.prober is not None:
                 run.prober.stop()
-            if run.container is not None:
-                self._tell("Normal", "Killing", f"Stopping container {run.standing.name}")
+
+    def end(self, grace_s: float) -> None:
+        """Ask all that run to end, each after what it wants done before.
+
+        Args:
+            grace_s: how long that may take, with all that follows.
+        """
+        self.stop()
+        for run in self._runs:
+            if run.container is None:
+                continue
+            self._tell("Normal", "Killing", f"Stopping container {run.standing.name}")
+            hook = (run.standing.spec.get("lifecycle") or {}).get("preStop")
+            if hook and run.actions is not None and grace_s:
+                # In a thread, as the pod may be struck by something else meanwhile.
+                given = (run.container, run.actions, hook, grace_s)
+                threading.Thread(target=self._end_after, args=given, daemon=True).start()
+            else:
+                run.container.signal(signal.SIGTERM)
+
+    def _end_after(
+        self, container: Container, actions: Actions, hook: JSONObject, grace_s: float
+    ) -> None:
+        why = actions.failure(hook, grace_s)
+        if why:
+            self._later(lambda: self._tell("Warning", "FailedPreStopHook", why))
+        container.signal(signal.SIGTERM)
 
     def advance(self, pod: JSONObject, network: Attached) -> list[float]:
         """Start what may be started.
@@ -140,20 +168,20 @@ class Runs:
         run.began = time.monotonic()
         standing.restarts = restarts
         standing.state = {"running": {"startedAt": now()}}
+        container = run.container
+        run.actions = Actions(
+            standing.spec,
+            lambda port, timeout_s: self._machine.network.connect(network.address, port, timeout_s),
+            lambda: _way_into(container, network),
+        )
         if not has_probes(standing.spec):
             standing.is_started = standing.is_ready = True
             return
-        container = run.container
 
         def told(found: Told) -> None:
             self._later(lambda: self._take(run, container, found))
 
-        run.prober = Prober(
-            standing.spec,
-            lambda port, timeout_s: self._machine.network.connect(network.address, port, timeout_s),
-            lambda: _way_into(container, network),
-            told,
-        )
+        run.prober = Prober(run.actions, told)
 
     def _refuse(self, run: _Run, error: NotStarted) -> None:
         reason, message = error.reason, str(error)

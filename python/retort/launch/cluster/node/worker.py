@@ -190,8 +190,7 @@ class PodWorker:
             self._end.until = min(self._end.until, until)
             return
         self._end = _End(reason, message, until)
-        self._runs.stop()
-        self._runs.signal(signal.SIGTERM)
+        self._runs.end(grace_s)
 
     def _go_on_ending(self, end: _End) -> list[float]:
         if time.monotonic() < end.until:

@@ -1,25 +1,18 @@
 """Probes: whether a container has started, lives, and is ready
 (https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/)."""
 
-import http.client
-import socket
-import ssl
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from retort.launch.cluster.kinds.errors import JSONObject
+from retort.launch.cluster.node.pods.actions import Actions
 
-Connect = Callable[[int, float], socket.socket]
-"""A connection to a port of the pod, within a time in seconds."""
 Verdict = Literal["started", "ready", "unready", "dead", "failing"]
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 _BEGINS_S = 0.01
 """Between two looks whether the program runs that is to be probed."""
-_MOST = 256
-"""Characters of what a failed probe says."""
 
 
 class Told(NamedTuple):
@@ -59,22 +52,13 @@ class Prober:
     """Probes a run of a container until it is stopped.
 
     Args:
-        container: what the pod says of it.
-        connect: reaches its ports.
-        way_in: what a command begins with that runs inside of it; None while nothing runs there.
+        actions: what can be asked of it.
         tell: called with what is found, when it has changed; `failing` before a threshold is reached.
     """
 
-    def __init__(
-        self,
-        container: JSONObject,
-        connect: Connect,
-        way_in: Callable[[], Sequence[str] | None],
-        tell: Callable[[Told], None],
-    ) -> None:
-        self._container = container
-        self._connect = connect
-        self._way_in = way_in
+    def __init__(self, actions: Actions, tell: Callable[[Told], None]) -> None:
+        self._actions = actions
+        self._container = actions.container
         self._tell = tell
         self._stopped = threading.Event()
         threading.Thread(target=self._run, name="prober", daemon=True).start()
@@ -84,7 +68,7 @@ class Prober:
         self._stopped.set()
 
     def _run(self) -> None:
-        while self._way_in() is None:
+        while not self._actions.are_possible:
             if self._stopped.wait(_BEGINS_S):
                 return
         startup = self._container.get("startupProbe")
@@ -107,7 +91,7 @@ class Prober:
             probe = min(probes, key=lambda one: one.next)
             if self._stopped.wait(max(0.0, probe.next - time.monotonic())):
                 return
-            why = self._ask(probe)
+            why = self._actions.failure(probe.spec, float(probe.spec["timeoutSeconds"]))
             reached = probe.count(why)
             if why:
                 self._tell(Told("failing", probe.name, why))
@@ -120,7 +104,7 @@ class Prober:
 
     def _has_started(self, probe: _Probe) -> bool:
         while not self._stopped.wait(max(0.0, probe.next - time.monotonic())):
-            why = self._ask(probe)
+            why = self._actions.failure(probe.spec, float(probe.spec["timeoutSeconds"]))
             reached = probe.count(why)
             if why:
                 self._tell(Told("failing", probe.name, why))
@@ -130,62 +114,3 @@ class Prober:
                 self._tell(Told("dead", probe.name, why))
                 return False
         return False
-
-    def _ask(self, probe: _Probe) -> str:
-        """Why a probe fails; empty if it does not."""
-        spec, timeout = probe.spec, float(probe.spec["timeoutSeconds"])
-        try:
-            if "httpGet" in spec:
-                return self._get(spec["httpGet"], timeout)
-            if "tcpSocket" in spec:
-                self._connect(self._port(spec["tcpSocket"]["port"]), timeout).close()
-                return ""
-            if "exec" in spec:
-                return self._execute(spec["exec"]["command"], timeout)
-        except (OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
-            return str(error)[:_MOST] or type(error).__name__
-        return "a local cluster knows probes by httpGet, tcpSocket and exec alone"
-
-    def _get(self, asked: JSONObject, timeout: float) -> str:
-        port = self._port(asked["port"])
-        connected = self._connect(port, timeout)
-        with connected:
-            connected.settimeout(timeout)
-            stream: socket.socket = connected
-            if asked.get("scheme") == "HTTPS":
-                # A probe does not ask who answers.
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                stream = context.wrap_socket(connected)
-            connection = http.client.HTTPConnection("localhost", port, timeout=timeout)
-            connection.sock = stream
-            headers = {"Host": f"localhost:{port}", "User-Agent": "kube-probe"}
-            headers |= {one["name"]: one["value"] for one in asked.get("httpHeaders") or ()}
-            connection.request("GET", asked.get("path") or "/", headers=headers)
-            answer = connection.getresponse()
-            answer.read(_MOST)
-        if 200 <= answer.status < 400:
-            return ""
-        return f"HTTP probe failed with statuscode: {answer.status}"
-
-    def _port(self, port: int | str) -> int:
-        if isinstance(port, int):
-            return port
-        for one in self._container.get("ports") or ():
-            if one.get("name") == port:
-                return int(one["containerPort"])
-        raise OSError(f"couldn't find port: {port}")
-
-    def _execute(self, command: Sequence[str], timeout: float) -> str:
-        way_in = self._way_in()
-        if way_in is None:
-            raise OSError("the container does not run")
-        done = subprocess.run(
-            [*way_in, *command],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-        said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-        return (said or f"exit code {done.returncode}")[:_MOST] if done.returncode else ""
