@@ -206,6 +206,29 @@ def test_containers_that_run_first_run_one_after_the_other(cluster: Cluster) -> 
     assert all(one["ready"] for one in item["status"]["initContainerStatuses"])
 
 
+def test_a_sidecar_runs_beside_the_others_and_ends_after_them(cluster: Cluster) -> None:
+    mount = {"volumeMounts": [{"name": "kept", "mountPath": "/kept"}]}
+    side = {
+        "name": "side",
+        "image": "local/shell:1",
+        "args": ["-c", "trap 'exit 0' TERM; while :; do date > /kept/alive; sleep 0.05; done"],
+        "restartPolicy": "Always",
+        **mount,
+    }
+    item = pod(
+        "beside",
+        "while ! test -e /kept/alive; do sleep 0.05; done; echo together; exit 4",
+        volumes=[{"name": "kept", "emptyDir": {}}],
+        initContainers=[side],
+        container=mount,
+    )
+    found = _ran(cluster, item)
+    assert (found["status"]["phase"], last(found)["exitCode"]) == ("Failed", 4)
+    assert log(cluster, found) == "together\n"
+    (status,) = found["status"]["initContainerStatuses"]
+    assert status["state"]["terminated"]["exitCode"] == 0
+
+
 def test_a_first_container_that_fails_fails_the_pod(cluster: Cluster) -> None:
     first = [{"name": "one", "image": "local/shell:1", "args": ["-c", "exit 5"]}]
     item = _ran(cluster, pod("early", "echo here", initContainers=first))

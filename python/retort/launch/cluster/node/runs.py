@@ -138,7 +138,7 @@ class Runs:
                 if run.kill_at <= time.monotonic() and run.container is not None:
                     run.container.signal(signal.SIGKILL)
                     run.kill_at = None
-            if standing.is_first and not standing.has_succeeded:
+            if standing.is_first and not standing.lets_others_start:
                 break
         return times
 
@@ -149,7 +149,7 @@ class Runs:
                 run.start_at = 0.0
 
     def _first_have_ended(self) -> bool:
-        return all(one.has_succeeded for one in self.standings if one.is_first)
+        return all(one.lets_others_start for one in self.standings if one.is_first)
 
     def _start(self, pod: JSONObject, run: _Run, network: Attached) -> None:
         standing = run.standing

@@ -133,6 +133,12 @@ class PodWorker:
             times = self._go_on_ending(self._end)
         elif self._phase() not in FINISHED:
             times = self._advance()
+        elif self._runs.running:
+            # Sidecars, which are of no use any more.
+            self._begin_end(
+                "", "", float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+            )
+            times = self._go_on_ending(self._end) if self._end is not None else []
         is_over = not self._runs.running and (self._end is not None or self._phase() in FINISHED)
         self._write_status()
         if is_over and "deletionTimestamp" in self.pod["metadata"]:

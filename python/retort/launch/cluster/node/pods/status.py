@@ -44,6 +44,16 @@ class Standing:
         return str(self.spec["name"])
 
     @property
+    def is_sidecar(self) -> bool:
+        """Whether it is started before the others and runs beside them until they have ended."""
+        return self.is_first and self.spec.get("restartPolicy") == "Always"
+
+    @property
+    def lets_others_start(self) -> bool:
+        """Whether those after it need not wait for it any more."""
+        return self.is_started if self.is_sidecar else self.has_succeeded
+
+    @property
     def ended(self) -> JSONObject | None:
         """How it has ended, unless it waits or runs."""
         return self.state.get("terminated")
@@ -91,14 +101,16 @@ def standings(pod: JSONObject) -> list[Standing]:
 
 def starts_again(policy: str, standing: Standing) -> bool:
     """Whether a container that has ended is started again."""
+    if standing.is_sidecar:
+        return True
     if standing.is_first:
         return policy != "Never" and not standing.has_succeeded
     return policy == "Always" or (policy == "OnFailure" and not standing.has_succeeded)
 
 
 def phase(policy: str, containers: Sequence[Standing]) -> str:
-    """Pending, Running, Succeeded or Failed."""
-    first = [one for one in containers if one.is_first]
+    """Pending, Running, Succeeded or Failed, whatever sidecars do."""
+    first = [one for one in containers if one.is_first and not one.is_sidecar]
     main = [one for one in containers if not one.is_first]
     if any(one.ended and not one.has_succeeded and not starts_again(policy, one) for one in first):
         return "Failed"
@@ -147,6 +159,8 @@ def pod_status(
     }
     is_over = given.end is not None and not any(one.is_running for one in containers)
     found["phase"] = "Failed" if is_over else phase(policy, containers)
+    if found["phase"] in ("Succeeded", "Failed") and any(one.is_running for one in containers):
+        found["phase"] = "Running"  # sidecars are being ended
     found |= {"hostIP": given.host, "hostIPs": [{"ip": given.host}], "startTime": given.started}
     if given.address:
         found |= {"podIP": given.address, "podIPs": [{"ip": given.address}]}
@@ -167,7 +181,7 @@ def _container_status(one: Standing) -> JSONObject:
         "name": one.name,
         "image": one.spec.get("image", ""),
         "imageID": one.image_id,
-        "ready": one.has_succeeded if one.is_first else one.is_ready,
+        "ready": one.has_succeeded if one.is_first and not one.is_sidecar else one.is_ready,
         "started": one.is_started,
         "restartCount": one.restarts,
         "state": one.state,
@@ -179,7 +193,7 @@ def _conditions(
     phase: str, containers: Sequence[Standing], given: Given, before: JSONObject, now: str
 ) -> list[dict[str, Any]]:
     known = {one["type"]: one for one in before.get("conditions") or ()}
-    waits_for = [one.name for one in containers if one.is_first and not one.has_succeeded]
+    waits_for = [one.name for one in containers if one.is_first and not one.lets_others_start]
     not_ready = [one.name for one in containers if not one.is_first and not one.is_ready]
     why = ""
     if phase in ("Succeeded", "Failed"):
