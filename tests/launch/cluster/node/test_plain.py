@@ -1,6 +1,9 @@
 """Pods as plain processes, where the kernel allows no namespaces."""
 
+import os
 from pathlib import Path
+
+import pytest
 
 from retort.launch.cluster.kinds.table import kind_of
 from tests.launch.cluster.node.pods import (
@@ -10,6 +13,7 @@ from tests.launch.cluster.node.pods import (
     ended,
     last,
     log,
+    need_namespaces,
     phase,
     pod,
     until,
@@ -54,3 +58,21 @@ os._exit(0)
         until(cluster, "parent", ended)
         child = Path("/proc", (tmp_path / "child").read_text(), "status")
         assert not child.exists() or "zombie" in child.read_text()
+
+
+def test_where_no_container_can_be_made_that_is_said_and_pods_are_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    need_namespaces()
+    why = "bwrap: Can't mount proc on /newroot/proc: Operation not permitted"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "bwrap").write_text(f'#!/bin/sh\necho "{why}" >&2\nexit 1\n')
+    (programs / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with acting(tmp_path / "cluster") as cluster:
+        create(cluster, pod("plain", "exit 0"))
+        item = until(cluster, "plain", ended)
+    assert item["status"]["podIP"].startswith("127.")
+    said = f"pods are plain processes, on loopback and with your files: {why}"
+    assert said in caplog.messages

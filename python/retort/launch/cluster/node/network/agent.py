@@ -12,6 +12,8 @@ from typing import Any
 
 BRIDGE = "pods"
 _PAUSE = ["unshare", "--net", "sh", "-c", "echo && exec cat"]
+_TRIAL = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
+_ROOT = ("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
 _MOST = 1 << 16
 
 
@@ -29,6 +31,14 @@ class Agent:
             f"addr add {address} dev {BRIDGE}",
             f"link set {BRIDGE} up",
         )
+
+    def try_container(self) -> None:
+        """See whether a container can be started here: not all that allow a network allow mounts."""
+        done = subprocess.run(
+            ["bwrap", *_TRIAL, *_ROOT, "true"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise OSError(done.stderr.strip() or f"bwrap: exit code {done.returncode}")
 
     def address(self, address: str) -> None:
         """Take an address, such as 10.96.0.7/32, to listen on for a service."""

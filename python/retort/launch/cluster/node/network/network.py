@@ -136,7 +136,12 @@ class IsolatedNetwork:
                 start_new_session=True,
                 stderr=subprocess.PIPE,
             )
-        self._ask("bridge", address=f"{self.host}/{_PODS.prefixlen}")
+        try:
+            self._ask("bridge", address=f"{self.host}/{_PODS.prefixlen}")
+            self._ask("try_container")
+        except NetworkError:
+            self.close()
+            raise
 
     def attach(self) -> Attached:
         with self._lock:
