@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from retort.launch.cluster.node.network.names import hosts_text, names, write_hosts
-from retort.launch.cluster.node.starting import on_machine
+from retort.launch.cluster.node.plain import awaited, on_machine
 
 Object = dict[str, Any]
 
@@ -99,3 +99,20 @@ def test_a_plain_process_is_given_addresses_and_paths_of_the_machine(
 ) -> None:
     found = {"w-0": ["127.88.0.2"], "w-1": []}
     assert on_machine(text, found, {"/runs": "/claims"}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("w-0:23456", ""),
+        ("w-1:23456", "w-1"),
+        ("tcp://w-2:1", "w-2"),
+        ("late:80", "late"),
+        ("elsewhere:80", ""),
+        ("w-1", ""),
+    ],
+)
+def test_a_plain_process_waits_for_the_names_of_services_and_of_its_siblings(
+    text: str, wanted: str
+) -> None:
+    assert awaited([text], "w-3", {"w-0": ["127.88.0.2"], "late": []}) == wanted

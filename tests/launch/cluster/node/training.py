@@ -41,15 +41,16 @@ def plain_seal(recipe: Path, out: Path) -> str:
 
 
 @contextmanager
-def training_cluster(directory: Path) -> Iterator[Cluster]:
-    """A cluster whose training image is the trainer of these sources."""
+def training_cluster(directory: Path, **options: Any) -> Iterator[Cluster]:
+    """A cluster whose training image is the trainer of these sources; `acting` has the options."""
     directory.mkdir()
     trainer = directory / "trainer"
     words = shlex.join([sys.executable, "-m", "retort.train.main"])
     paths = shlex.quote(os.environ.get("PYTHONPATH", ""))
     trainer.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {words} "$@"\n')
     trainer.chmod(0o755)
-    with acting(directory / "cluster", images={TRAINING_IMAGE: trainer}) as cluster:
+    images = {TRAINING_IMAGE: trainer}
+    with acting(directory / "cluster", images=images, **options) as cluster:
         yield cluster
 
 

@@ -1,28 +1,23 @@
 """What a container of a pod is started with."""
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
 from retort.core.atomic import storage_errors
 from retort.core.errors import RetortError
 from retort.launch.cluster.kinds.errors import JSONObject
 from retort.launch.cluster.kinds.kind import Kind
 from retort.launch.cluster.logs.logs import log_file
-from retort.launch.cluster.node.containers.container import Plan, replaced_paths
+from retort.launch.cluster.node.containers.container import Plan
 from retort.launch.cluster.node.containers.images import Image, ImageMissing
 from retort.launch.cluster.node.containers.output import Output
 from retort.launch.cluster.node.machine import Machine
 from retort.launch.cluster.node.network.names import hostname
 from retort.launch.cluster.node.network.network import Attached
+from retort.launch.cluster.node.plain import awaited, on_machine
 from retort.launch.cluster.node.pods.environment import command, environment
 from retort.launch.cluster.node.pods.sources import NotThere, Sources
 from retort.launch.cluster.node.pods.status import Standing
 from retort.launch.cluster.node.pods.volumes import Volume, mounts, prepare
 
 _NOBODY = 65532
-_PLACE = re.compile(r"(?:(?<=//)|(?<![\w./-]))([a-z0-9]([-a-z0-9.]*[a-z0-9])?)(:[0-9]+)(?![\w.-])")
-"""A host and a port, alone or in a longer text."""
 
 
 class NotStarted(RetortError):
@@ -93,6 +88,9 @@ class Starter:
         words = command(container, variables, image.entrypoint, image.arguments)
         if not network.way_in:
             names = self._machine.names().get(pod["metadata"]["namespace"], {})
+            late = awaited([*words, *variables.values()], pod["metadata"]["name"], names)
+            if late:
+                raise NotStarted("CreateContainerError", f"the name {late} has no address yet")
             paths = {one.at: str(one.volume.path) for one in mounted if one.volume.path}
             words = [on_machine(word, names, paths) for word in words]
             variables = {key: on_machine(text, names, paths) for key, text in variables.items()}
@@ -143,17 +141,6 @@ class Starter:
             return registry.find(kind, namespace, name)
 
         return Sources({**pod, "status": status}, find)
-
-
-def on_machine(text: str, names: Mapping[str, Any], paths: Mapping[str, str]) -> str:
-    """A text for a process that has neither the names nor the paths of its pod: `NAME:PORT` with an address, and
-    the path of a mount as that of its volume."""
-
-    def replaced(found: re.Match[str]) -> str:
-        addresses = names.get(found[1])
-        return f"{addresses[0]}{found[3]}" if addresses else found[0]
-
-    return _PLACE.sub(replaced, replaced_paths(text, paths))
 
 
 def _user(pod: JSONObject, container: JSONObject, image: Image) -> tuple[int, int]:

@@ -26,6 +26,9 @@ _JOIN = 'for one in $1; do echo $$ > "$one"; done; shift; exec "$@"'
 _BUBBLEWRAP = shutil.which("bwrap") or "bwrap"
 """By its path, as the environment is the container's."""
 _LOOK_S = 0.005
+_SETPRIV = shutil.which("setpriv")
+_ENDS_WITH_US = (_SETPRIV, "--pdeathsig", "KILL") if _SETPRIV else ()
+"""Of a plain process; bubblewrap does it for others."""
 _TOP = re.compile(r"/[^/]+")
 
 
@@ -131,7 +134,7 @@ class Container:
         told, tells = os.pipe()
         is_isolated = bool(plan.network.way_in)
         try:
-            command = isolated(plan, tells) if is_isolated else plain(plan)
+            command = isolated(plan, tells) if is_isolated else [*_ENDS_WITH_US, *plan.command]
             if plan.cgroup is not None:
                 joined = " ".join(map(str, plan.cgroup.joined))
                 command = ["/bin/sh", "-c", _JOIN, "sh", joined, *command]
@@ -265,17 +268,3 @@ def _make_places(root: Path, paths: Sequence[str]) -> None:
         place = root / path.lstrip("/")
         if not _TOP.fullmatch(path) and not place.exists():
             place.mkdir(parents=True)
-
-
-def plain(plan: Plan) -> list[str]:
-    """A run as a process of this machine: paths of mounts are those of the volumes."""
-    paths = {one.at: str(one.volume.path) for one in plan.mounts if one.volume.path is not None}
-    return [replaced_paths(word, paths) for word in plan.command]
-
-
-def replaced_paths(text: str, paths: Mapping[str, str]) -> str:
-    """A text with each of some paths replaced by another, where it begins with it."""
-    for at, path in sorted(paths.items(), reverse=True):
-        if text == at or text.startswith(f"{at}/"):
-            return path + text.removeprefix(at)
-    return text
