@@ -9,7 +9,7 @@ import pytest
 from retort.launch.cluster.cluster import Cluster
 from retort.launch.cluster.kinds.table import POD
 from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.node.training import job_recipe, plain_seal, training_cluster
+from tests.launch.cluster.training.jobs import job_recipe, plain_seal, training_cluster
 from tests.launch.launcher.playing import LAUNCHER
 from tests.launch.launcher.trained import STEPS, Training
 from tests.processes.forks import fork_server_for

@@ -9,7 +9,7 @@ import pytest
 
 from retort.launch.cluster.cluster import Cluster
 from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.node.training import job_recipe, training_cluster
+from tests.launch.cluster.training.jobs import job_recipe, training_cluster
 from tests.launch.launcher.playing import LAUNCHER, PYTORCHJOB
 from tests.launch.launcher.trained import STEPS, THIRD, Training
 from tests.processes.forks import fork_server_for

@@ -11,7 +11,7 @@ import yaml
 from retort.core.errors import UserError, VerificationError
 from retort.launch.cluster.cluster import Cluster
 from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.node.training import K8S, job_recipe, training_cluster
+from tests.launch.cluster.training.jobs import K8S, job_recipe, training_cluster
 from tools.kubernetes.proof import main
 
 

@@ -1,5 +1,6 @@
 """Clusters with a node, and pods for it, whose image is a shell or Python of this machine."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from retort.launch.cluster.cluster import HISTORY, Cluster
-from retort.launch.cluster.kinds.table import POD
+from retort.launch.cluster.kinds.table import EVENT, POD
 from retort.launch.cluster.logs.logs import log_file
 from retort.launch.cluster.node.network.network import IsolatedNetwork, NetworkError
 from retort.launch.cluster.serving.serving import bind
@@ -136,3 +137,52 @@ def annotate(cluster: Cluster, name: str, **notes: str) -> None:
         return item
 
     cluster.registry.modify(POD, "default", name, changed)
+
+
+def a_cluster() -> Any:
+    """A fixture of a test file: a cluster with namespaces."""
+
+    @pytest.fixture
+    def cluster(tmp_path: Path) -> Iterator[Cluster]:
+        need_namespaces()
+        with acting(tmp_path / "cluster") as found:
+            yield found
+
+    return cluster
+
+
+def ran(cluster: Cluster, item: Object) -> Object:
+    """A pod that is made and has ended."""
+    create(cluster, item)
+    return until(cluster, item["metadata"]["name"], ended)
+
+
+def here(cluster: Cluster, item: Object) -> Object:
+    """A pod whose container has begun to say something."""
+    create(cluster, item)
+    name = item["metadata"]["name"]
+    found = until(cluster, name, lambda it: it["status"].get("phase") == "Running")
+    while not says(cluster, found, "here"):
+        os.sched_yield()
+    return found
+
+
+def events(cluster: Cluster, name: str) -> dict[str, str]:
+    """Reasons and messages of what has happened to a pod."""
+    return {
+        item["reason"]: item["message"]
+        for item in cluster.registry.list(EVENT).items
+        if item["involvedObject"]["name"] == name
+    }
+
+
+def processes(word: str) -> list[int]:
+    """Shells that run with a word in their script."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and word.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return [number for number in found if number != os.getpid()]

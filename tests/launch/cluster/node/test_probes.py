@@ -1,7 +1,5 @@
 """Whether a container is ready, has started, and lives, as its probes find it."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +9,9 @@ from retort.launch.cluster.kinds.table import EVENT
 from retort.launch.cluster.node.network.names import is_ready
 from tests.launch.cluster.node.pods import (
     Object,
-    acting,
+    a_cluster,
     container,
     create,
-    need_namespaces,
     phase,
     pod,
     restarts,
@@ -26,11 +23,7 @@ SERVES = "echo ok > /tmp/ready; exec python3 -m http.server 8000 --directory /tm
 EMPTY = "exec python3 -m http.server 8000 --directory /tmp"
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    need_namespaces()
-    with acting(tmp_path / "cluster") as found:
-        yield found
+cluster = a_cluster()
 
 
 def _probed(name: str, script: str, **probes: Object) -> Object:

@@ -72,7 +72,6 @@ class PodWorker:
         self._is_gone = False
         self._is_over = False
         self._is_cut = False
-        self._has_volumes = False
         self._hosts = ""
         self._lacking = ""
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.launch.cluster.node.faults import random_faults, strike
 from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.node.training import TrainingJob, job_recipe, plain_seal, training_cluster
+from tests.launch.cluster.training.faults import random_faults, strike
+from tests.launch.cluster.training.jobs import TrainingJob, job_recipe, plain_seal, training_cluster
 
 STEPS, FAULTS, SEED = 400, 50, 1
 

@@ -8,7 +8,7 @@ import pytest
 
 from retort.launch.cluster.cluster import Cluster
 from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.node.training import (
+from tests.launch.cluster.training.jobs import (
     NAME,
     TrainingJob,
     job_recipe,

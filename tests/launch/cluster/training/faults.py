@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.launch.cluster.node.training import NAME, TrainingJob
+from tests.launch.cluster.training.jobs import NAME, TrainingJob
 
 PODS = tuple(f"{NAME}-worker-{number}" for number in range(2))
 KINDS = ("kill", "cut", "evict", "preempt", "late names")

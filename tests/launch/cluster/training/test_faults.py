@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.launch.cluster.node.faults import KINDS, PODS, Fault, strike
 from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.node.training import (
+from tests.launch.cluster.training.faults import KINDS, PODS, Fault, strike
+from tests.launch.cluster.training.jobs import (
     TrainingJob,
     job_recipe,
     plain_seal,

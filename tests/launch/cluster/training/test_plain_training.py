@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.launch.cluster.node.faults import PODS, Fault, strike
-from tests.launch.cluster.node.training import (
+from tests.launch.cluster.training.faults import PODS, Fault, strike
+from tests.launch.cluster.training.jobs import (
     TrainingJob,
     job_recipe,
     plain_seal,
