@@ -102,6 +102,19 @@ for name in ("server", "server.default.svc.cluster.local"):
     assert ran(cluster, pod("second", asks, PYTHON))["status"]["phase"] == "Succeeded"
 
 
+def test_a_name_that_nobody_has_is_refused_at_once_by_the_pod_itself(cluster: Cluster) -> None:
+    script = """
+import socket
+print(open("/etc/resolv.conf").read().split()[-4:])
+try:
+    socket.getaddrinfo("nobody.example", 80)
+except socket.gaierror as error:
+    print("refused")
+"""
+    said = log(cluster, ran(cluster, pod("asker", script, PYTHON)))
+    assert said == "['127.0.0.1', 'options', 'timeout:1', 'attempts:1']\nrefused\n"
+
+
 def test_a_service_with_an_address_leads_to_each_ready_pod_in_turn(cluster: Cluster) -> None:
     ports = [{"port": 80, "targetPort": "web"}]
     spec = {"selector": {"app": "server"}, "ports": ports}

@@ -9,7 +9,7 @@ from retort.launch.cluster.node.containers.container import Plan
 from retort.launch.cluster.node.containers.images import Image, ImageMissing
 from retort.launch.cluster.node.containers.output import Output
 from retort.launch.cluster.node.machine import Machine
-from retort.launch.cluster.node.network.names import hostname
+from retort.launch.cluster.node.network.names import hostname, resolver_text
 from retort.launch.cluster.node.network.network import Attached
 from retort.launch.cluster.node.plain import awaited, on_machine
 from retort.launch.cluster.node.pods.environment import command, environment
@@ -35,6 +35,7 @@ class Starter:
         self._machine = machine
         self._folder = machine.folder_of(pod)
         self._volumes: dict[str, Volume] | None = None
+        self._resolver = self._folder / "resolv.conf"
         self.hosts = self._folder / "hosts"
         """The file that is /etc/hosts of all of them."""
 
@@ -50,6 +51,8 @@ class Starter:
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         namespace = pod["metadata"]["namespace"]
+        with storage_errors(self._resolver):
+            self._resolver.write_text(resolver_text(namespace), "utf-8")
         self._volumes = prepare(
             pod,
             self._sources(pod, network),
@@ -104,6 +107,7 @@ class Starter:
             group,
             hostname(pod),
             self.hosts,
+            self._resolver,
             (message, container.get("terminationMessagePath") or "/dev/termination-log"),
             mounted,
             not has_tmp and not context.get("readOnlyRootFilesystem"),

@@ -29,6 +29,7 @@ _LOOK_S = 0.005
 _SETPRIV = shutil.which("setpriv")
 _ENDS_WITH_US = (_SETPRIV, "--pdeathsig", "KILL") if _SETPRIV else ()
 """Of a plain process; bubblewrap does it for others."""
+_HOSTS, _RESOLVER = "/etc/hosts", "/etc/resolv.conf"
 _TOP = re.compile(r"/[^/]+")
 
 
@@ -43,7 +44,7 @@ class Plan:
         directory: where it starts; empty for where the image says.
         user, group: numbers, as seen inside.
         hostname: of the pod.
-        hosts: the file that is /etc/hosts.
+        hosts, resolver: the files that are /etc/hosts and /etc/resolv.conf.
         message: the file for a last word, and the path at which the container has it.
         mounts: what of the pod's volumes it has.
         is_tmp_writable: whether it has a /tmp of its own although it mounts none.
@@ -59,6 +60,7 @@ class Plan:
     group: int
     hostname: str
     hosts: Path
+    resolver: Path
     message: tuple[Path, str]
     mounts: Sequence[Mount]
     is_tmp_writable: bool
@@ -236,7 +238,9 @@ def isolated(plan: Plan, info: int) -> list[str]:
             found += ["--tmpfs", mount.at]
         else:
             found += ["--ro-bind" if mount.readonly else "--bind", str(volume.path), mount.at]
-    found += ["--ro-bind", str(plan.hosts), "/etc/hosts"]
+    found += ["--ro-bind", str(plan.hosts), _HOSTS]
+    if Path(plan.image.root or "/", _RESOLVER.lstrip("/")).is_file():
+        found += ["--ro-bind", str(plan.resolver), _RESOLVER]
     found += ["--bind", str(plan.message[0]), plan.message[1]]
     found += ["--remount-ro", "/", "--chdir", plan.directory or plan.image.directory]
     return [*found, "--", *plan.command]
@@ -256,9 +260,11 @@ def _root(plan: Plan) -> list[str]:
             found += ["--ro-bind", entry.path, at]
     if plan.image.root is not None:
         _make_places(plan.image.root, [mount.at for mount in plan.mounts])
-        hosts = plan.image.root / "etc" / "hosts"
-        if hosts.parent.is_dir() and not hosts.exists():
-            hosts.touch()
+        for name in (_HOSTS, _RESOLVER):
+            file = plan.image.root / name.lstrip("/")
+            if file.parent.is_dir() and not file.is_file():
+                file.unlink(missing_ok=True)  # a link to what the image does not have
+                file.touch()
     return found
 
 

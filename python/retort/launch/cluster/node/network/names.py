@@ -92,6 +92,15 @@ def own_names(pod: JSONObject) -> list[str]:
     return [f"{host}.{subdomain}.{pod['metadata']['namespace']}.svc.{DOMAIN}", host]
 
 
+def resolver_text(namespace: str) -> str:
+    """The text of a pod's /etc/resolv.conf: all names that there are stand in its /etc/hosts.
+
+    Nobody answers at its name server, at once: a machine's own is out of reach, and would be waited for.
+    """
+    domains = " ".join((f"{namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN))
+    return f"search {domains}\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+
+
 def write_hosts(path: Path, text: str) -> None:
     """Write a file that running containers have open as their /etc/hosts.
 
