@@ -17,6 +17,7 @@ from retort.launch.cluster.serving.credentials import Credentials
 
 _BACKLOG = 1024
 _IDLE_S = 90
+_LOOK_S = 0.05
 _LAST_ANSWERS_S = 10
 
 
@@ -129,3 +130,23 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = asyncio.create_task(self._end_idle())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_idle(self) -> None:
+        """Break connections off that have had their answer: a client that keeps one for later does not read, and
+        so never agrees to its end."""
+        while True:
+            for connection in list(self.server_state.connections):
+                cycle = getattr(connection, "cycle", None)
+                transport = connection.transport
+                if cycle is not None and not cycle.response_complete:
+                    continue
+                if transport is not None and not transport.get_write_buffer_size():
+                    transport.abort()
+            await asyncio.sleep(_LOOK_S)
