@@ -42,7 +42,9 @@ def strike(job: TrainingJob, faults: Sequence[Fault], steps: int) -> None:
     """Let a job that was applied have faults before it has made so many steps."""
     for number, fault in enumerate(faults):
         if not fault.early:
-            job.until_step(1 + steps * (number + 1) // (len(faults) + 2))
+            # The last one leaves the run a third of its steps: it must not end before it is struck.
+            job.until_step(1 + steps * (number + 1) * 2 // (len(faults) * 3))
+            job.until_moving()
         before = job.running(PODS)
         # A group that trains starts again as one; until then, the others wait for the one that is made anew.
         gone = {fault.pod} if fault.early else set(PODS)

@@ -112,6 +112,15 @@ class TrainingJob:
             assert not self._ended(self.job()), self.told()
             os.sched_yield()
 
+    def until_moving(self) -> None:
+        """Wait until the run goes on: what it had written before a start is no sign of it."""
+        for _ in range(2):
+            # The first change may be what a start takes back, to its checkpoint.
+            before = steps_written(self.run)
+            while steps_written(self.run) == before:
+                assert not self._ended(self.job()), self.told()
+                os.sched_yield()
+
     def until_ended(self) -> str:
         """Wait for its end: Succeeded or Failed."""
         registry = self.cluster.registry
