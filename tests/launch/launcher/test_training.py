@@ -1,42 +1,12 @@
 """Jobs that really train, launched and minded by the launcher: pods are lost, runs cancelled and gone on with."""
 
-import itertools
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from retort.launch.cluster.cluster import Cluster
-from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.training.jobs import job_recipe, plain_seal, training_cluster
 from tests.launch.launcher.playing import LAUNCHER
-from tests.launch.launcher.trained import STEPS, Training
+from tests.launch.launcher.trained import Training, a_recipe, a_seal, a_training, a_training_cluster
 from tests.processes.forks import fork_server_for
 
-NUMBERS = itertools.count()
 forks = fork_server_for(LAUNCHER, "retort.launch.rules.check")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    need_namespaces()
-    with training_cluster(tmp_path_factory.mktemp("cluster") / "machine") as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return job_recipe(tmp_path_factory.mktemp("recipe"), STEPS)
-
-
-@pytest.fixture
-def training(cluster: Cluster, tmp_path: Path, recipe: Path) -> Training:
-    return Training(cluster, f"team-{next(NUMBERS)}", tmp_path, recipe)
-
-
-@pytest.fixture(scope="module")
-def seal(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return plain_seal(recipe, tmp_path_factory.mktemp("plain") / "run")
+cluster, recipe, training = a_training_cluster(), a_recipe(), a_training()
+seal = a_seal()
 
 
 def test_a_run_that_loses_a_pod_ends_with_the_seal_of_a_plain_one(

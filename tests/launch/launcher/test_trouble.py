@@ -1,38 +1,16 @@
 """What keeps a job from training, in the words of the local cluster's scheduler and kubelet, and of the trainer."""
 
-import itertools
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from retort.launch.cluster.cluster import Cluster
-from tests.launch.cluster.node.pods import need_namespaces
-from tests.launch.cluster.training.jobs import job_recipe, training_cluster
 from tests.launch.launcher.playing import LAUNCHER, PYTORCHJOB
-from tests.launch.launcher.trained import STEPS, THIRD, Training
+from tests.launch.launcher.trained import THIRD, Training, a_recipe, a_training, a_training_cluster
 from tests.processes.forks import fork_server_for
 
-NUMBERS = itertools.count()
 forks = fork_server_for(LAUNCHER, "retort.launch.rules.check")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    need_namespaces()
-    with training_cluster(tmp_path_factory.mktemp("cluster") / "machine") as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return job_recipe(tmp_path_factory.mktemp("recipe"), STEPS)
-
-
-@pytest.fixture
-def training(cluster: Cluster, tmp_path: Path, recipe: Path) -> Training:
-    return Training(cluster, f"team-{next(NUMBERS)}", tmp_path, recipe)
+cluster, recipe, training = a_training_cluster(), a_recipe(), a_training()
 
 
 def test_a_mistake_of_the_user_is_final_and_told(training: Training) -> None:
