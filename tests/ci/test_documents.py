@@ -23,6 +23,38 @@ def test_a_command_that_fails_fails_the_run(tmp_path: pathlib.Path) -> None:
     assert documents.run([_document(tmp_path, "false\ntrue")], tmp_path) == 1
 
 
+def test_documents_run_beside_one_another_and_a_failure_starts_no_more_blocks(
+    tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each of the two waits for a file that the other writes."""
+    meeting = "touch {}; until [ -e {} ]; do sleep 0.05; done; echo {} met"
+    texts = (
+        [meeting.format("a", "b", "first"), "false", "touch late"],
+        [meeting.format("b", "a", "second")],
+    )
+    paths = []
+    for number, blocks in enumerate(texts):
+        paths.append(tmp_path / f"{number}.md")
+        paths[-1].write_text("\n".join(f"```sh\n{block}\n```" for block in blocks))
+    assert documents.run(paths, tmp_path) == 1
+    assert not (tmp_path / "late").exists()
+    said = capfd.readouterr().err
+    assert "first met" in said and "second met" in said
+    assert "0.md:4: exit code 1 from:\nfalse" in said
+
+
+def test_no_two_documents_serve_at_one_port() -> None:
+    """They run beside one another; a server that takes what is free prints where."""
+    ports: dict[str, set[str]] = {}
+    for path in documents.documents(CHECKOUT):
+        for gate in ("", "images"):
+            for text in documents.scripts(path.read_text(), gate):
+                for port in re.findall(r"127\.0\.0\.1:(\d+)", text):
+                    ports.setdefault(port, set()).add(str(path))
+    assert "8000" in ports
+    assert all(len(readers) == 1 for readers in ports.values()), ports
+
+
 def test_a_block_is_one_script(tmp_path: pathlib.Path) -> None:
     path = _document(tmp_path, "here=$PWD # where\n# a comment\ntouch \\\n  $here/made")
     assert documents.run([path], tmp_path) == 0

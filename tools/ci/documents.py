@@ -7,11 +7,14 @@ is left to that gate. Targets named in the text must exist.
 """
 
 import argparse
+import concurrent.futures
 import itertools
 import pathlib
 import re
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +33,9 @@ _COMMAND = re.compile(
     rf"\s*(?:[$#%>] +)?(?:\w+=\S* +)*(?:(?:{_PROGRAMS})(?:\s+\S|$)|\./\S|(?:tools|\.ci|examples)/\S)"
 )
 _TIMEOUT_SECONDS = 1200
+# Most commands wait for one process; more than two trainings beside each other would share two cores.
+_AT_A_TIME = 2
+_WRITING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,61 @@ def query(names: Sequence[str], cwd: pathlib.Path) -> int:
     return done.returncode
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a document: how many of its blocks ran, and where and how one failed, or nothing."""
+
+    ran: int
+    failure: str = ""
+
+
+def _run_document(
+    path: pathlib.Path, cwd: pathlib.Path, gate: str, stop: threading.Event
+) -> _Outcome:
+    """Runs a document's blocks in order, until one fails here or in another document.
+
+    What they say is written in one piece when they have ended, as other documents run meanwhile.
+    """
+    ran, failure = 0, ""
+    with tempfile.TemporaryFile("a+b") as said:
+        for block in blocks(path.read_text()):
+            text = script(block, gate)
+            if not text or stop.is_set():
+                continue
+            where = f"{_name(path)}:{block.line}"
+            print(f"running {where}", file=sys.stderr, flush=True)
+            said.write(f"{where}:\n{text}\n".encode())
+            said.flush()
+            command = ["bash", "-euo", "pipefail", "-c", text]
+            try:
+                code = subprocess.run(
+                    command,
+                    cwd=cwd,
+                    stdout=said,
+                    stderr=said,
+                    timeout=_TIMEOUT_SECONDS,
+                    check=False,
+                ).returncode
+                end = f"exit code {code}" if code else ""
+            except subprocess.TimeoutExpired:
+                end = f"no end after {_TIMEOUT_SECONDS // 60} minutes"
+            if end:
+                failure = f"{path}:{block.line}: {end} from:\n{text}"
+                stop.set()
+                break
+            ran += 1
+        said.seek(0)
+        with _WRITING:
+            sys.stderr.write(said.read().decode(errors="replace"))
+            sys.stderr.flush()
+    return _Outcome(ran, failure)
+
+
 def run(paths: Sequence[pathlib.Path], cwd: pathlib.Path, gate: str = "") -> int:
-    """Runs the blocks of these documents; 1 as soon as one fails, and at once if one is fenced wrongly."""
+    """Runs the blocks of these documents; 1 if one fails, and at once if one is fenced wrongly.
+
+    Documents run beside one another, a document's own blocks in order: a newcomer may begin at any of them.
+    """
     wrong = [
         f"{path}:{block.line}: {found}"
         for path in paths
@@ -166,20 +225,14 @@ def run(paths: Sequence[pathlib.Path], cwd: pathlib.Path, gate: str = "") -> int
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    ran = 0
-    for path in paths:
-        for block in blocks(path.read_text()):
-            text = script(block, gate)
-            if not text:
-                continue
-            print(f"{_name(path)}:{block.line}:\n{text}", file=sys.stderr, flush=True)
-            command = ["bash", "-euo", "pipefail", "-c", text]
-            done = subprocess.run(command, cwd=cwd, timeout=_TIMEOUT_SECONDS, check=False)
-            if done.returncode:
-                where = f"{path}:{block.line}"
-                print(f"{where}: exit code {done.returncode} from:\n{text}", file=sys.stderr)
-                return 1
-            ran += 1
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
+        outcomes = list(pool.map(lambda path: _run_document(path, cwd, gate, stop), paths))
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    if failures:
+        print("\n".join(failures), file=sys.stderr)
+        return 1
+    ran = sum(outcome.ran for outcome in outcomes)
     rest = [line for path in paths for line in left_out(path, gate)]
     for line in rest:
         print(f"not run: {line}", file=sys.stderr)
