@@ -73,6 +73,29 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+COLLECTOR = """
+from retort.core.signals import nothing_begun, starting
+starting()
+import gc
+from retort.core.cli import run
+print(gc.isenabled(), gc.get_freeze_count() > 1000)
+def main(arguments):
+    print(gc.isenabled(), gc.get_freeze_count() > 1000)
+    with nothing_begun():
+        print(gc.isenabled())
+    print(gc.isenabled())
+    return 0
+run(main)
+"""
+
+
+def test_the_garbage_collector_rests_only_while_a_command_imports() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTOR], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["False False", "True True", "False", "True"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("argument", "code", "errors"),
     [

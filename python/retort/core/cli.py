@@ -1,6 +1,7 @@
 """What every command shares: where it was typed, how it ends, and its last line."""
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -13,7 +14,15 @@ from typing import NoReturn
 from retort.core.errors import RetortError, UserError, one_line
 from retort.core.paths import resolved
 from retort.core.seal import Sealed
-from retort.core.signals import SIGNALS, Terminated, deliver_again, listen, number_of, words
+from retort.core.signals import (
+    SIGNALS,
+    Terminated,
+    deliver_again,
+    imported,
+    listen,
+    number_of,
+    words,
+)
 
 
 class Arguments(argparse.ArgumentParser):
@@ -67,6 +76,7 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("retort").setLevel(logging.INFO)
     quietly = listen(unwinds=True)
+    imported()
     sys.unraisablehook = deliver_again
     try:
         code = main(sys.argv[1:])
@@ -87,6 +97,8 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
+    # The interpreter's last collection would search for a second what ends anyway.
+    gc.freeze()
     sys.exit(code)
 
 

@@ -1,8 +1,9 @@
-"""How a command hears that it is to end, from its first line on.
+"""How a command begins, and hears from its first line on that it is to end.
 
 Imported before all else by whatever is run, and so it imports next to nothing.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ def starting(*, quietly: bool = False) -> None:
     """Have a signal end this process at once, by one line: nothing has begun that is to be undone.
 
     For the time before `run`, in which a program imports for seconds: an exception raised there is
-    a traceback, or lost in a callback of the import system.
+    a traceback, or lost in a callback of the import system. The garbage collector rests meanwhile.
 
     Args:
         quietly: whoever started this process has the words, also when `run` has begun.
@@ -33,6 +34,17 @@ def starting(*, quietly: bool = False) -> None:
     listen(unwinds=False, quietly=quietly)
     # Whoever has become this process by exec may have held them back.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    gc.disable()
+
+
+def imported() -> None:
+    """Take what has been imported for good, and have the garbage collector look after the rest.
+
+    PyTorch and transformers are 400,000 objects that stay. To search them again and again while they
+    come takes a quarter of the time of importing them.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 class nothing_begun:  # noqa: N801 - a context manager, which contextlib would take long to import
@@ -41,8 +53,10 @@ class nothing_begun:  # noqa: N801 - a context manager, which contextlib would t
     def __enter__(self) -> None:
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
         listen(unwinds=False)
+        gc.disable()
 
     def __exit__(self, *_: object) -> None:
+        imported()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -1,6 +1,7 @@
 """A process that does as it is told: python -m tests.core.forks.child WHAT ..."""
 
 import atexit
+import gc
 import json
 import os
 import random
@@ -28,6 +29,7 @@ def _facts() -> None:
         "only": os.environ.get("ONLY"),
         "leads": os.getsid(0) == os.getpid() == os.getpgrp(),
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "collects": gc.isenabled(),
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,
         "imported": "decimal" in sys.modules,
     }

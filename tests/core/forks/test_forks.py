@@ -69,6 +69,7 @@ def test_a_process_is_what_an_interpreter_would_be(
     assert facts["only"] == "here"
     assert facts["leads"]
     assert facts["blocked"] == []
+    assert facts["collects"]
     assert facts["descriptors"] == 3
     assert facts["imported"] == (how == "forked"), "the control: what the server has imported"
 

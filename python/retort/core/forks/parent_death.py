@@ -11,6 +11,7 @@ if __name__ == "__main__":
     starting(quietly="--quietly" in sys.argv[2:3])
 
 import ctypes
+import gc
 import os
 import runpy
 import signal
@@ -32,6 +33,7 @@ def main() -> None:
         sys.exit("error: the process that started this one has ended")
     sys.argv = sys.argv[3 if sys.argv[2] == QUIETLY else 2 :]
     module = sys.argv[0]
+    gc.enable()  # the module may be anybody's
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from retort.core.forks.parent_death import die_with
 from retort.core.forks.protocol import Request, receive_request, send_number
-from retort.core.signals import SIGNALS, starting
+from retort.core.signals import SIGNALS, imported, starting
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,12 +30,12 @@ def main(arguments: Sequence[str]) -> None:
     listener, owner = (socket.socket(fileno=int(number)) for number in arguments[:2])
     # A new process hears none until it can (`starting`).
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    gc.disable()
     for module in arguments[2:]:
         # Whoever runs it imports it again, and says why it cannot be.
         with suppress(Exception):
             importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # the collector would touch, and so copy, what is shared
+    imported()  # the collector would touch, and so copy, what is shared
     address = Path(listener.getsockname())
     request = _Server(listener, owner).serve()
     if request is None:
@@ -162,6 +162,7 @@ def _become(request: Request) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     starting(quietly=request.quietly)
+    gc.enable()  # nearly all has been imported, and the module may be anybody's
     sys.argv = request.command
     # It is run as what is typed, also if it has been imported.
     sys.modules.pop(request.command[0], None)
