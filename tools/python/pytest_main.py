@@ -19,6 +19,14 @@ class _RestingCollector:
         gc.enable()
 
 
+def _take_time() -> None:
+    """No case fails for its time: machines are shared, and a slow one is not a wrong one."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("retort", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("retort")
+
+
 def main() -> int:
     """Returns pytest's exit code; a run without a test counts as a failure."""
     scratch = os.environ["TEST_TMPDIR"]
@@ -38,6 +46,7 @@ def main() -> int:
     if report := os.environ.get("XML_OUTPUT_FILE"):
         arguments.append(f"--junitxml={report}")
     if importlib.util.find_spec("hypothesis"):
+        _take_time()
         # A test that passed must pass again. By night other cases are made: --test_env=HYPOTHESIS_SEED=random
         arguments.append(f"--hypothesis-seed={os.environ.get('HYPOTHESIS_SEED', '0')}")
     if only := os.environ.get("TESTBRIDGE_TEST_ONLY"):
