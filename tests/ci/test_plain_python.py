@@ -142,8 +142,8 @@ def test_a_program_that_plain_python_starts_needs_no_package(file: str) -> None:
 
 def test_programs_of_every_kind_of_caller_are_found() -> None:
     assert entry_points() >= {
-        "tools/ci/images.py",  # a workflow's
-        "tools/ci/settings.py",  # an action's
+        "tools/ci/workflows/images.py",  # a workflow's
+        "tools/ci/workflows/settings.py",  # an action's
         "tools/ci/hermetic.py",  # a gate's
         "tools/ci/gate",  # a script with its interpreter in it
         "tools/ci/summary.py",  # of .ci/run
@@ -155,7 +155,7 @@ def test_programs_of_every_kind_of_caller_are_found() -> None:
 
 
 def test_what_a_program_starts_with_its_interpreter_is_followed() -> None:
-    files = Program(ROOT, "tools/ci/images.py").files
+    files = Program(ROOT, "tools/ci/workflows/images.py").files
     assert ROOT / "tools/oci/distribution/transport.py" in files
 
 

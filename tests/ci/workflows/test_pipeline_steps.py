@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from tools.ci import disk_cache, disk_space, hermetic, module_lock, release, settings
+from tools.ci import hermetic
+from tools.ci.workflows import disk_cache, disk_space, module_lock, release, settings
 
-SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "tools/ci"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[3] / "tools/ci"
 NS = 1_000_000_000
 
 
@@ -19,7 +20,7 @@ def _settings(tmp_path: pathlib.Path, **given: str) -> tuple[int, list[str], str
     """Exit code, lines written for the job, and what was said."""
     file = tmp_path / "env"
     done = subprocess.run(
-        [sys.executable, SCRIPTS / "settings.py"],
+        [sys.executable, SCRIPTS / "workflows/settings.py"],
         env={"GITHUB_ENV": str(file), **given},
         capture_output=True,
         text=True,
@@ -45,7 +46,7 @@ def test_a_setting_cannot_write_another(tmp_path: pathlib.Path) -> None:
 
 def test_settings_outside_a_job_are_refused(tmp_path: pathlib.Path) -> None:
     done = subprocess.run(
-        [sys.executable, SCRIPTS / "settings.py"], env={}, capture_output=True, check=False
+        [sys.executable, SCRIPTS / "workflows/settings.py"], env={}, capture_output=True, check=False
     )
     assert done.returncode == 2
 

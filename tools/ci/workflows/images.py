@@ -1,8 +1,8 @@
-"""What the workflow of images does beside its gate: `python3 tools/ci/images.py label|scan|push --help`.
+"""What the workflow of images does beside its gate: `python3 tools/ci/workflows/images.py label|scan|push --help`.
 
 `label` builds what is published, with its commit and version; `scan` and `push` read the pack of
-`//tools/ci:image_reports` in jobs of their own. A scanner and another registry are settings; without them nothing
-fails. Only the standard library of Python 3.11 is used here: these jobs install nothing.
+`//tools/ci/workflows:image_reports` in jobs of their own. A scanner and another registry are settings; without them
+nothing fails. Only the standard library of Python 3.11 is used here: these jobs install nothing.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(CHECKOUT))
 
 from tools.oci import errors  # noqa: E402
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         ImageError: it cannot be done.
     """
-    parser = argparse.ArgumentParser(prog="tools/ci/images.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/ci/workflows/images.py", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     labelling = steps.add_parser("label")
     labelling.add_argument("--source", required=True)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.oci.distribution.registry_server import RegistryServer
 from tests.oci.small_images import SmallLayer, write_image
-from tools.ci import image_reports, images
+from tools.ci.workflows import image_reports, images
 from tools.oci.errors import ImageError
 
 REPORTS = ("html", "json", "provenance.json", "sbom.json")

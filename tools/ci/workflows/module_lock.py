@@ -1,4 +1,4 @@
-"""Sees to MODULE.bazel.lock: `python3 tools/ci/module_lock.py --out FOLDER`, with Bazel 7.4 or newer.
+"""Sees to MODULE.bazel.lock: `python3 tools/ci/workflows/module_lock.py --out FOLDER`, with Bazel 7.4 or newer.
 
 Without one it is made, and with one it must be what the modules resolve to. Where it is missing or out of date, the
 right one is left in the folder, to be checked in, and the exit code is 1. Only the standard library of Python 3.11 is
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 _LOCK = "MODULE.bazel.lock"
 
 
@@ -46,7 +46,7 @@ def check(checkout: pathlib.Path, out: pathlib.Path) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """As `check`."""
-    parser = argparse.ArgumentParser(prog="tools/ci/module_lock.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/ci/workflows/module_lock.py", description=__doc__)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     return check(CHECKOUT, parser.parse_args(arguments).out.resolve())
 

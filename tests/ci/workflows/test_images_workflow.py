@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATH = ROOT / ".github/workflows/images.yml"
 ON_MAIN = "${{ github.event_name == 'push' && github.ref == 'refs/heads/main' }}"
 PUBLISHED = "${{ github.event_name == 'push' && (github.ref == 'refs/heads/main' || github.ref_type == 'tag') }}"
@@ -29,14 +29,14 @@ RIGHTS = {
 }
 CALLS = {
     "build": [
-        "python3 tools/ci/disk_space.py",
+        "python3 tools/ci/workflows/disk_space.py",
         "tools/ci/gate images",
-        "python3 tools/ci/images.py label",
-        "python3 tools/ci/disk_space.py",
-        "./tools/bazel run //tools/ci:image_reports",
+        "python3 tools/ci/workflows/images.py label",
+        "python3 tools/ci/workflows/disk_space.py",
+        "./tools/bazel run //tools/ci/workflows:image_reports",
     ],
-    "scan": ["python3 tools/ci/images.py scan"],
-    "push": ["python3 tools/ci/images.py push"],
+    "scan": ["python3 tools/ci/workflows/images.py scan"],
+    "push": ["python3 tools/ci/workflows/images.py push"],
 }
 
 # What a command may be handed, between quotes.

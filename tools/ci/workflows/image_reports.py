@@ -1,6 +1,6 @@
-"""Describes and packs the images that were built last: `./tools/bazel run //tools/ci:image_reports -- --help`.
+"""Describes and packs the images that were built last: `bazel run //tools/ci/workflows:image_reports -- --help`.
 
-The job that builds images runs it; jobs after that one, which install nothing, read the pack with `tools/ci/images.py`.
+The job that builds images runs it; jobs after that one, which install nothing, read the pack with `images.py`.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import pathlib
 import tarfile
 from collections.abc import Sequence
 
-from tools.ci.images import IMAGES
+from tools.ci.workflows.images import IMAGES
 from tools.oci import errors, paths
 from tools.oci.attest.provenance import Build, Source, lock_digest, statement
 from tools.oci.attest.sbom import read_digest, sbom

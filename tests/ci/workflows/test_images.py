@@ -9,10 +9,10 @@ import tarfile
 
 import pytest
 
-from tools.ci import images
+from tools.ci.workflows import images
 from tools.oci.image.layout import CONFIG, LAYER, MANIFEST, canonical_json, describe, write_layout
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "tools/ci/images.py"
+SCRIPT = pathlib.Path(__file__).parents[3] / "tools/ci/workflows/images.py"
 PINNED = f"registry.example/scanner@sha256:{'a' * 64}"
 # Stands in for the container engine: writes what it was told into the folder mounted at /reports.
 DOCKER = """#!/bin/sh

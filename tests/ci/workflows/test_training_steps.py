@@ -10,12 +10,12 @@ import pytest
 
 from tests.oci.distribution import tiny_layouts
 from tests.oci.distribution.registry_server import RegistryServer
-from tools.ci import train
+from tools.ci.workflows import train
 from tools.oci.distribution import push
 from tools.oci.distribution.client import Registry
 from tools.oci.image.layout import Layout
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 IMAGE = f"registry.example/a/training@sha256:{'a' * 64}"
 SEAL = f"sha256:{'b' * 64}"
 # Stands for Bazel: keeps what it was told, and what the kubeconfig held, and says what a watch says at its end.
@@ -49,7 +49,7 @@ def _run(
     checkout: pathlib.Path, *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-I", "-S", "tools/ci/train.py", *arguments],
+        [sys.executable, "-I", "-S", "tools/ci/workflows/train.py", *arguments],
         cwd=checkout,
         env={"PATH": os.environ["PATH"], **settings},
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What the workflow of training does beside the gates: `python3 tools/ci/train.py STEP --help`.
+"""What the workflow of training does beside the gates: `python3 tools/ci/workflows/train.py STEP --help`.
 
 `image` pulls what will be applied, and tells its digest; `render` makes the objects of a job with it and holds them to
 their rules; `proof` has it train in two pods here; `launch` and `watch` are the launcher's, on the cluster of the
@@ -16,10 +16,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(CHECKOUT))
 
-from tools.ci.images import image_repository, signed_in  # noqa: E402
+from tools.ci.workflows.images import image_repository, signed_in  # noqa: E402
 from tools.oci import errors  # noqa: E402
 from tools.oci.errors import ImageError  # noqa: E402
 from tools.oci.image.layout import Layout  # noqa: E402
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         ImageError: it cannot be done.
     """
-    parser = argparse.ArgumentParser(prog="tools/ci/train.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/ci/workflows/train.py", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     flags = {
         "image": ("given", "tag", "out"),

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from tests.oci.distribution import tiny_layouts
-from tools.ci.train import OVERLAYS_IMAGE
+from tools.ci.workflows.train import OVERLAYS_IMAGE
 from tools.oci.image.layout import Layout
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 SEAL = f"sha256:{'b' * 64}"
 # Keeps what it was told, with what came on standard input, and answers what is asked here.
 PROGRAM = """#!/bin/sh
@@ -53,7 +53,7 @@ def layout(checkout: pathlib.Path) -> Layout:
 
 def _run(checkout: pathlib.Path, step: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-I", "-S", "tools/ci/kind.py", step, "--out=runs/kind"],
+        [sys.executable, "-I", "-S", "tools/ci/workflows/kind.py", step, "--out=runs/kind"],
         cwd=checkout,
         env={"PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "SEAL": SEAL, **settings},
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Sees to room on a disk: `python3 tools/ci/disk_space.py --need-gb 30 [FOLDER...]`.
+"""Sees to room on a disk: `python3 tools/ci/workflows/disk_space.py --need-gb 30 [FOLDER...]`.
 
 Says what is free, empties the folders in the order named until there is enough, and says what is free then. It fails
 where there is not enough in the end, before a build stops in its middle. With `--since FILE` it writes what is free,
@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def empty(folder: pathlib.Path) -> None:
@@ -42,7 +42,7 @@ def make_room(place: pathlib.Path, need: float, folders: Sequence[pathlib.Path])
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 1 where there is not enough room."""
-    parser = argparse.ArgumentParser(prog="tools/ci/disk_space.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/ci/workflows/disk_space.py", description=__doc__)
     parser.add_argument("--need-gb", type=float, default=0)
     parser.add_argument("--since", type=pathlib.Path)
     parser.add_argument("folders", nargs="*", type=pathlib.Path)

@@ -1,4 +1,4 @@
-"""What the workflow `kind` does: `python3 tools/ci/kind.py up|operators|train|tell --out DIR`, one after the other.
+"""What the workflow `kind` does: `kind.py up|operators|train|tell --out DIR`, one after the other.
 
 `up` makes a cluster in containers and gives its node the image whose layout is in `DIR/layout`; `operators` installs
 the training operator and the trainer, of pinned commits; `train` runs the overlay `local` by the one and a job file by
@@ -15,10 +15,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(CHECKOUT))
 
-from tools.ci.train import OVERLAYS_IMAGE, write_overlay  # noqa: E402
+from tools.ci.workflows.train import OVERLAYS_IMAGE, write_overlay  # noqa: E402
 from tools.oci import errors  # noqa: E402
 from tools.oci.distribution.load import save  # noqa: E402
 from tools.oci.errors import ImageError  # noqa: E402
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         ImageError: it cannot be done.
     """
-    parser = argparse.ArgumentParser(prog="tools/ci/kind.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/ci/workflows/kind.py", description=__doc__)
     steps = {"up": up, "operators": operators, "train": train, "tell": tell}
     parser.add_argument("step", choices=steps)
     parser.add_argument("--out", required=True, type=pathlib.Path)

@@ -1,4 +1,4 @@
-"""Writes the notes of a release: `python3 tools/ci/release.py --tag v1.2.0 … --out notes.md`.
+"""Writes the notes of a release: `python3 tools/ci/workflows/release.py --tag v1.2.0 … --out notes.md`.
 
 They hold what a stranger compares: digests of images, seals of sealed directories, digests of locks, and the commands
 that check the attestations. Only the standard library of Python 3.11 is used here.
@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 _LOCKS = ("third_party/requirements/*.lock", "third_party/debian/*.lock", "MODULE.bazel.lock")
 
 
@@ -83,7 +83,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 2 where something that the notes must hold is missing or is no digest."""
-    parser = argparse.ArgumentParser(prog="tools/ci/release.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/ci/workflows/release.py", description=__doc__)
     parser.add_argument("--tag", required=True)
     parser.add_argument("--repository", default="")
     parser.add_argument("--source", required=True, metavar="OWNER/NAME")

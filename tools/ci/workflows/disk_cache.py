@@ -1,4 +1,4 @@
-"""Keeps Bazel's disk cache from run to run, and small: `python3 tools/ci/disk_cache.py use|prune --help`.
+"""Keeps Bazel's disk cache from run to run, and small: `python3 tools/ci/workflows/disk_cache.py use|prune --help`.
 
 An archive keeps when a file was written, not when it was read. So `use` sets the time of last access to that of
 writing, whereupon the file system notes the first access that follows (relatime); and `prune` removes what was not read
@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, order=True)
@@ -71,7 +71,7 @@ def prune(folder: pathlib.Path, limit: int) -> tuple[int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one of the two steps."""
-    parser = argparse.ArgumentParser(prog="tools/ci/disk_cache.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/ci/workflows/disk_cache.py", description=__doc__)
     parser.add_argument("step", choices=("use", "prune"))
     parser.add_argument("--folder", required=True, type=pathlib.Path)
     parser.add_argument("--limit-mb", type=int, default=1024, help="prune: what may stay, in MB")

@@ -1,4 +1,4 @@
-"""Hands a repository's settings to a job: `python3 tools/ci/settings.py`, where GITHUB_ENV names a file.
+"""Hands a repository's settings to a job: `python3 tools/ci/workflows/settings.py`, where GITHUB_ENV names a file.
 
 A workflow gives each as SETTING_NAME; one that is not set is an empty word there, which must not reach pip as an empty
 address. What is set is written to GITHUB_ENV as NAME; what is not is off, with a notice where that can be missed.
