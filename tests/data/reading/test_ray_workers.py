@@ -296,7 +296,7 @@ def test_a_cluster_that_is_lost_is_given_up_and_what_it_did_is_kept(
         done = driver.end()
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"error: the Ray cluster at {started.address}: ")
+    assert last.startswith(f"error: the Ray cluster at {started.address}: "), done.stderr
     assert told in last
     assert driver.chunks() >= 2
     again = prepare(directory, out, "--json")
