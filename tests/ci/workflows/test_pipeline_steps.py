@@ -46,7 +46,10 @@ def test_a_setting_cannot_write_another(tmp_path: pathlib.Path) -> None:
 
 def test_settings_outside_a_job_are_refused(tmp_path: pathlib.Path) -> None:
     done = subprocess.run(
-        [sys.executable, SCRIPTS / "workflows/settings.py"], env={}, capture_output=True, check=False
+        [sys.executable, SCRIPTS / "workflows/settings.py"],
+        env={},
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 2
 
