@@ -15,12 +15,13 @@ from tools.kubernetes.check import main
 from tools.python.wheel_programs import wheel_program
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
-OVERLAYS = ("cpu", "gpu", "local", "multinode", "queue", "spot", "timeslice")
+OVERLAYS = ("cpu", "gpu", "local", "metrics", "multinode", "queue", "spot", "timeslice")
 JOB = "PyTorchJob"
 MAY_CHANGE = {
     "cpu": {"nprocPerNode", "cpu", "memory"},
     "gpu": {"cpu", "memory"},
     "local": {"nprocPerNode", "minReplicas", "maxReplicas", "replicas", "cpu"},
+    "metrics": {"args is longer", "ingress is longer"},
     "multinode": {"nprocPerNode", "minReplicas", "maxReplicas", "replicas"},
     "queue": set(),
     "spot": {

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -19,7 +20,7 @@ from retort.core.seal import verify
 from retort.data.store.store import TokenStore
 from retort.train.main import main
 from tests.processes.forks import TRAINING, fork_server_for
-from tests.tiny.runs import sealed, tiny_recipe, train, train_anew, typed
+from tests.tiny.runs import begin, sealed, tiny_recipe, train, train_anew, typed
 
 server = fork_server_for(*TRAINING)
 
@@ -65,6 +66,29 @@ def first(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     match = re.fullmatch(rf"seal (sha256:[0-9a-f]{{64}}) {out}/checkpoint\n", done.stdout)
     assert match, done.stdout
     return FirstRun(out, match[1], done.stderr)
+
+
+def test_prometheus_reads_a_run_while_it_trains_and_changes_no_bit(
+    first: FirstRun, recipe: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    arguments = typed(
+        recipe, tmp_path / "long", "--metrics-port", "0", settings=["train.steps=100000"]
+    )
+    process = begin(arguments, log)
+    try:
+        while not (found := re.search(r"^metrics: (http://\S+)$", log.read_text(), re.MULTILINE)):
+            assert process.poll() is None, log.read_text()
+        while True:
+            with urlopen(found[1]) as answer:
+                told = re.search(r"^retort_train_step (\S+)$", answer.read().decode(), re.MULTILINE)
+            assert told
+            if float(told[1]) > 0:
+                break
+    finally:
+        process.kill()
+        process.wait()
+    assert sealed(train(typed(recipe, tmp_path / "run", "--metrics-port", "0"))) == first.seal
 
 
 def test_a_run_holds_all_that_is_promised(first: FirstRun, recipe: Path) -> None:

@@ -57,6 +57,16 @@ class DataConfig(Frozen):
     """A PersistentVolumeClaim of the job's namespace, at /data of every pod."""
 
 
+class MetricsConfig(Frozen):
+    """Figures of the run for Prometheus, whose operator finds the pods by a PodMonitor."""
+
+    port: int = Field(default=9400, ge=1024, le=65535)
+    """Of each pod, where the figures are at /metrics."""
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    """More labels of the PodMonitor, where a Prometheus looks at some of them alone, such as
+    `release: prometheus`."""
+
+
 class JobConfig(Frozen):
     """A training run as pods of a cluster. Quantities and names are as Kubernetes writes them."""
 
@@ -103,6 +113,8 @@ class JobConfig(Frozen):
     """Machines that may be taken away, of one of these: their labels and taints differ."""
     secrets: Annotated[tuple[ObjectName, ...], Field(strict=False)] = ()
     """Secrets of the namespace whose keys become environment variables."""
+    metrics: MetricsConfig | None = None
+    """Figures for Prometheus; `{}` takes all defaults. The cluster must have the Prometheus operator."""
     environment: Mapping[Variable, str] = Field(default_factory=dict)
     """More environment variables of each pod."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 
 from retort.launch.job import Job
-from retort.launch.pods import Object, labels, recipe_map_name
+from retort.launch.pods import METRICS, Object, labels, recipe_map_name
 from retort.launch.pytorch_job import pytorch_job
 from retort.launch.train_job import train_job, training_runtime
 
@@ -18,7 +18,7 @@ Operator = Literal["v1", "v2"]
 def objects(job: Job, operator: Operator = "v1") -> list[Object]:
     """What is applied, in that order: what a pod needs is there before it."""
     jobs = [pytorch_job(job)] if operator == "v1" else [training_runtime(job), train_job(job)]
-    return [*_claims(job), *_recipe_map(job), _network_policy(job), *jobs]
+    return [*_claims(job), *_recipe_map(job), _network_policy(job), *_pod_monitor(job), *jobs]
 
 
 def _claims(job: Job) -> list[Object]:
@@ -59,11 +59,15 @@ def _recipe_map(job: Job) -> list[Object]:
 
 def _network_policy(job: Job) -> Object:
     """The job's pods reach each other, at ports that gloo and NCCL choose, and names; nothing else.
+    They are reached by each other, and where their figures are by anybody: Prometheus is in a
+    namespace whose labels only the cluster knows.
 
     Policies add up: what more a job needs, such as a store of documents, is a policy of its own.
     """
     pods = {"podSelector": {"matchLabels": labels(job)}}
     tcp = [{"protocol": "TCP"}]
+    metrics = job.config.metrics
+    read = [] if metrics is None else [{"ports": [{"protocol": "TCP", "port": metrics.port}]}]
     dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -72,10 +76,30 @@ def _network_policy(job: Job) -> Object:
         "spec": {
             **pods,
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": [pods], "ports": tcp}],
+            "ingress": [{"from": [pods], "ports": tcp}, *read],
             "egress": [{"to": [pods], "ports": tcp}, {"ports": dns}],
         },
     }
+
+
+def _pod_monitor(job: Job) -> list[Object]:
+    """What has the Prometheus operator read the figures of every pod
+    (https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PodMonitor).
+    """
+    metrics = job.config.metrics
+    if metrics is None:
+        return []
+    return [
+        {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PodMonitor",
+            "metadata": {"name": job.config.name, "labels": {**labels(job), **metrics.labels}},
+            "spec": {
+                "selector": {"matchLabels": labels(job)},
+                "podMetricsEndpoints": [{"port": METRICS}],
+            },
+        }
+    ]
 
 
 class _Dumper(yaml.SafeDumper):

@@ -17,6 +17,8 @@ USER = 65532
 """Of the image, who is nobody on a machine."""
 STEP, CHECKPOINT = "retort/longest-step", "retort/longest-checkpoint"
 """Annotations of a pod: times that its grace period has room for."""
+METRICS = "metrics"
+"""The name of the port that Prometheus reads."""
 _SPOT_LABEL = {
     "aks": ("kubernetes.azure.com/scalesetpriority", "spot"),
     "gke": ("cloud.google.com/gke-spot", "true"),
@@ -89,6 +91,7 @@ def _container(job: Job, name: str, endpoint: str) -> Object:
         "name": name,
         "image": job.image,
         "args": _arguments(job, endpoint),
+        **({"ports": [_metrics_port(job)]} if config.metrics is not None else {}),
         "env": [{"name": key, "value": value} for key, value in _environment(job).items()],
         **(
             {"envFrom": [{"secretRef": {"name": name}} for name in config.secrets]}
@@ -119,7 +122,13 @@ def _arguments(job: Job, endpoint: str) -> list[str]:
         *("--nnodes", "$(PET_NNODES)"),
         *("--rdzv-endpoint", endpoint),
         *("--grace", str(config.grace_s)),
+        *(("--metrics-port", str(config.metrics.port)) if config.metrics is not None else ()),
     ]
+
+
+def _metrics_port(job: Job) -> Object:
+    assert job.config.metrics is not None
+    return {"name": METRICS, "containerPort": job.config.metrics.port, "protocol": "TCP"}
 
 
 def _environment(job: Job) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ import shlex
 import signal
 from collections.abc import Sequence
 
-from retort.core.cli import Arguments, Invocation, positive, run
+from retort.core.cli import Arguments, Invocation, port, positive, run
 from retort.core.errors import RetortError
 from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import Checkpoint, load_checkpoint
@@ -101,7 +101,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=8000,
         help="port to listen on; 0 takes a free one (%(default)s)",
     )
@@ -147,13 +147,6 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds <= _LONGEST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text} is not 0 to {_LONGEST_SECONDS} seconds")
     return seconds
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: 0 to 65535")
-    return port
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from retort.core.cli import Arguments, Invocation, run
+from retort.core.cli import Arguments, Invocation, port, run
 from retort.core.config import recipe_names
 from retort.core.errors import UserError
 from retort.core.memory import machine_memory
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         as_json=options.json,
         join_timeout_s=options.join_timeout,
         collective_s=options.collective_timeout,
+        metrics_port=options.metrics_port,
     )
     if is_worker(os.environ, plan):
         if options.overwrite:
@@ -125,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long a process waits for the others in a step before it gives up (%(default)s); "
         "a checkpoint must be hashed in that time",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=port,
+        metavar="PORT",
+        help="tell Prometheus the figures of the run at http://HOST:PORT/metrics, on each machine",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--list", action="store_true", help="print the names of the recipes")

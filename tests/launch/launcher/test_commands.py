@@ -28,6 +28,7 @@ NUMBERS = itertools.count()
 forks = fork_server_for(LAUNCHER, "retort.launch.rules.check")
 RUNTIME = kind_of("trainer.kubeflow.org/v1alpha1", "TrainingRuntime")
 POLICY = kind_of("networking.k8s.io/v1", "NetworkPolicy")
+MONITOR = kind_of("monitoring.coreos.com/v1", "PodMonitor")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,8 @@ def refused(played: Played, *words: object) -> str:
 def test_a_job_that_was_cancelled_saves_first_and_then_goes_on(
     played: Played, tmp_path: Path
 ) -> None:
-    job = played.launch()
+    job = played.launch("--set", "metrics={}")
+    assert played.registry.find(MONITOR, played.namespace, "news") is not None
     pods = played.make_pods(job)
     played.runs(*pods)
     runs = tmp_path / "runs"
@@ -73,7 +75,7 @@ def test_a_job_that_was_cancelled_saves_first_and_then_goes_on(
     assert "is not suspended" in refused(played, "resume", "news", "--yes")
     with played.started("cancel", "news", "--delete") as cancelling:
         assert cancelling.end() == 0
-    for kind, name in ((PYTORCHJOB, "news"), (POLICY, "news")):
+    for kind, name in ((PYTORCHJOB, "news"), (POLICY, "news"), (MONITOR, "news")):
         assert played.registry.find(kind, played.namespace, name) is None
     assert played.registry.find(CLAIM, played.namespace, "runs") is not None
 

@@ -121,7 +121,7 @@ def test_there_are_as_many_as_forty() -> None:
     assert len(CASES) >= 40
 
 
-@pytest.mark.parametrize("overlay", ["local", "gpu", "queue", "v2"])
+@pytest.mark.parametrize("overlay", ["local", "gpu", "metrics", "queue", "v2"])
 def test_what_the_cases_change_was_right_before(
     overlay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from retort.core.cli import Arguments, Invocation, positive, run
+from retort.core.cli import Arguments, Invocation, port, positive, run
 from retort.core.errors import RetortError
 from retort.core.paths import check_place
 from retort.launch.cluster.cluster import HISTORY, Cluster
@@ -76,7 +76,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--host", default="127.0.0.1", help="address of loopback to listen on (%(default)s)"
     )
     parser.add_argument(
-        "--port", type=_port, default=0, help="port to listen on; 0 takes a free one (%(default)s)"
+        "--port", type=port, default=0, help="port to listen on; 0 takes a free one (%(default)s)"
     )
     parser.add_argument(
         "--image",
@@ -121,13 +121,6 @@ def _count(text: str) -> int:
     if count < 0:
         raise argparse.ArgumentTypeError(f"{count} is less than none")
     return count
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is not a port: 0 to 65535")
-    return port
 
 
 if __name__ == "__main__":

@@ -88,6 +88,8 @@ class Schemas:
                 return found
         if (api_version, kind) == sources.PYTORCH_JOB:
             return sources.pytorch_job()
+        if (api_version, kind) == sources.POD_MONITOR:
+            return sources.pod_monitor()
         if (api_version, kind) in sources.TRAINER:
             return sources.trainer(kind)
         return None
@@ -96,7 +98,7 @@ class Schemas:
 def _misspelt(document: Document) -> Iterator[Finding]:
     """A kind that nobody has, though its group or its name is known."""
     group = sources.core_group(document.api_version)
-    custom = (sources.PYTORCH_JOB, *sources.TRAINER)
+    custom = (sources.PYTORCH_JOB, sources.POD_MONITOR, *sources.TRAINER)
     # Beside kinds there are files of types, which no object is.
     files = [file for file in sources.core().glob("*.json") if _kind_in(file)]
     inside = [kind for version, kind in custom if version == document.api_version]

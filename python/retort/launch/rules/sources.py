@@ -19,6 +19,7 @@ TRAINER_GROUP = "trainer.kubeflow.org/v1alpha1"
 TRAINER = tuple(
     (TRAINER_GROUP, kind) for kind in ("ClusterTrainingRuntime", "TrainingRuntime", "TrainJob")
 )
+POD_MONITOR = ("monitoring.coreos.com/v1", "PodMonitor")
 _VERSION = "1.37.0"
 """Of Kubernetes, whose schemas the wheel of kubernetes-validate carries."""
 _DEFINITIONS = "/api/_definitions.json"
@@ -70,6 +71,55 @@ def _wheel(package: str) -> Path:
 def pytorch_job() -> Schema:
     """The schema of the model of `kubeflow-training`, from the tables of types in its source."""
     return _swagger("KubeflowOrgV1PyTorchJob")
+
+
+@cache
+def pod_monitor() -> Schema:
+    """The keys of a PodMonitor, of which there are no models; those whose values we write have types.
+
+    See https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PodMonitorSpec.
+    """
+
+    def keys(names: str, required: list[str], **types: Schema) -> Schema:
+        properties = {**{name: {} for name in names.split()}, **types}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": False,
+        }
+
+    meta = f"{_DEFINITIONS}#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1"
+    text = {"type": "string"}
+    endpoint = keys(
+        "authorization basicAuth bearerTokenSecret enableHttp2 filterRunning followRedirects honorLabels "
+        "honorTimestamps metricRelabelings noProxy oauth2 params proxyConnectHeader proxyFromEnvironment proxyUrl "
+        "relabelings targetPort tlsConfig trackTimestampsStaleness",
+        [],
+        interval=text,
+        path=text,
+        port=text,
+        portNumber={"type": "integer"},
+        scheme=text,
+        scrapeTimeout=text,
+    )
+    spec = keys(
+        "attachMetadata bodySizeLimit convertClassicHistogramsToNHCB fallbackScrapeProtocol jobLabel "
+        "keepDroppedTargets labelLimit labelNameLengthLimit labelValueLengthLimit namespaceSelector "
+        "nativeHistogramBucketLimit nativeHistogramMinBucketFactor podTargetLabels sampleLimit scrapeClass "
+        "scrapeClassicHistograms scrapeNativeHistograms scrapeProtocols selectorMechanism targetLimit",
+        ["selector"],
+        selector={"$ref": f"{meta}.LabelSelector"},
+        podMetricsEndpoints={"type": "array", "items": endpoint},
+    )
+    return keys(
+        "status",
+        ["spec"],
+        apiVersion=text,
+        kind=text,
+        metadata={"$ref": f"{meta}.ObjectMeta"},
+        spec=spec,
+    )
 
 
 def _swagger(kind: str) -> Schema:

@@ -23,6 +23,7 @@ def problems(documents: Sequence[Document], there: Collection[str]) -> Iterator[
         found += _shared_claims(one, documents)
     found += _selectors(documents, pods)
     found += _runtimes(documents, there)
+    found += _monitors(documents, pods)
     yield from found
     if not found:
         for job in training.trainings(documents):
@@ -125,7 +126,7 @@ def _selectors(documents: Sequence[Document], pods: Sequence[Pods]) -> Iterator[
                     "spec.selector",
                     f"does not select {template.at}.metadata.labels; make them equal",
                 )
-        elif one.kind in ("NetworkPolicy", "PodDisruptionBudget"):
+        elif one.kind in ("NetworkPolicy", "PodDisruptionBudget", "PodMonitor"):
             key = "podSelector" if one.kind == "NetworkPolicy" else "selector"
             selector = one.spec.get(key) or {}
             if own and not any(_matches(selector, labels) for labels in own):
@@ -142,6 +143,60 @@ def _selectors(documents: Sequence[Document], pods: Sequence[Pods]) -> Iterator[
                 yield one.finding(
                     "spec.selector", "selects none of the pods here; give it labels that they have"
                 )
+
+
+def _monitors(documents: Sequence[Document], pods: Sequence[Pods]) -> Iterator[Finding]:
+    """A port that no pod has is read nowhere; one that a policy closes is read in vain."""
+    for monitor in documents:
+        if monitor.kind != "PodMonitor":
+            continue
+        read = [one for one in pods if one.document.namespace == monitor.namespace]
+        read = [one for one in read if _matches(monitor.spec.get("selector") or {}, one.labels)]
+        for number, endpoint in enumerate(monitor.spec.get("podMetricsEndpoints") or []):
+            for one in read:
+                ports = [
+                    port
+                    for _, container in one.containers()
+                    for port in container.get("ports") or []
+                    if port.get("name") == endpoint.get("port")
+                ]
+                if not ports:
+                    yield monitor.finding(
+                        f"spec.podMetricsEndpoints.{number}.port",
+                        f"{endpoint.get('port')}: no container of {one.document.kind}/{one.document.name} has a "
+                        "port of that name; give it one",
+                    )
+                for port in ports:
+                    yield from _closed(port, one, documents)
+
+
+def _closed(
+    port: Mapping[str, Any], pods: Pods, documents: Sequence[Document]
+) -> Iterator[Finding]:
+    policies = [
+        one
+        for one in documents
+        if one.kind == "NetworkPolicy"
+        and one.namespace == pods.document.namespace
+        and "Ingress" in (one.spec.get("policyTypes") or ["Ingress"])
+        and _matches(one.spec.get("podSelector") or {}, pods.labels)
+    ]
+    rules = [rule for policy in policies for rule in policy.spec.get("ingress") or []]
+    # Who may is for the cluster to say; its own pods alone cannot be meant.
+    others = [
+        rule
+        for rule in rules
+        if any(
+            "podSelector" not in peer or "namespaceSelector" in peer
+            for peer in rule.get("from") or [{}]
+        )
+    ]
+    number, name = port.get("containerPort"), port.get("name")
+    allowed = [one.get("port") for rule in others for one in rule.get("ports") or [{}]]
+    if policies and not {None, number, name} & set(allowed):
+        yield policies[0].finding(
+            "spec.ingress", f"keeps Prometheus from port {name} of these pods; allow TCP {number}"
+        )
 
 
 def _runtimes(documents: Sequence[Document], there: Collection[str]) -> Iterator[Finding]:

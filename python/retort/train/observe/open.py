@@ -6,6 +6,7 @@ from pathlib import Path
 
 from retort.core.digest import JSON
 from retort.train.observe.console import Console
+from retort.train.observe.metrics_endpoint import MetricsEndpoint
 from retort.train.observe.metrics_file import MetricsFile
 from retort.train.observe.observer import Observer, Observers
 from retort.train.observe.tensorboard import TensorBoard
@@ -26,18 +27,20 @@ def open_observers(
     done: int,
     name: str,
     recipe: Mapping[str, JSON],
+    metrics_port: int | None = None,
 ) -> Observers:
-    """What rank 0 tells of a run; the others have no observers.
+    """What rank 0 tells of a run.
 
     Args:
         directory: of the run; it exists.
         total: the number of the last step.
         done: the step that the run goes on after; 0 begins all files anew.
         name, recipe: what Weights & Biases calls the run, and shows of it.
+        metrics_port: where Prometheus reads its figures, if anywhere.
     Raises:
         DataError: metrics.jsonl lacks steps before `done`.
         StorageError: a file cannot be written.
-        UserError: Weights & Biases is wanted and cannot be had.
+        UserError: Weights & Biases is wanted and cannot be had; or the port cannot.
     """
     with ExitStack() as opened:
         observers: list[Observer] = []
@@ -60,6 +63,8 @@ def open_observers(
                     config=recipe,
                 )
             )
+        if metrics_port is not None:
+            add(MetricsEndpoint(metrics_port, total=total, done=done))
         add(Console(total, done))
         opened.pop_all()
     return Observers(observers)

@@ -50,8 +50,8 @@ def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int
         hosts: whether the machines meet at this one, if that is known.
 
     Raises:
-        UserError: the other machines did not come, or cannot be reached.
-        PeerLost: the machine where they meet has ended, or the run there has.
+        UserError: the place where they meet, which a person has named, cannot be reached.
+        PeerLost: the other machines did not come, or the one where they meet has ended, or the run.
     """
     # The agent asks this function, and nothing else, for a process.
     vars(api)["get_subprocess_handler"] = _Worker
@@ -100,7 +100,7 @@ def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int
             print(f"stopped by {signal.Signals(error.sigval).name}", file=sys.stderr)
             return 128 + int(error.sigval)
         except RendezvousTimeoutError:
-            raise UserError(
+            raise PeerLost(
                 f"fewer than {low} machines came to {plan.rdzv_endpoint} within "
                 f"{plan.join_timeout_s} s; see whether all run this command with the same "
                 "--rdzv-endpoint, --rdzv-id and --nnodes"
@@ -113,6 +113,12 @@ def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int
             if files.starts > 0 or _was_reached(error):
                 raise PeerLost(
                     f"lost {plan.rdzv_endpoint}, where the machines meet: that machine has ended"
+                ) from None
+            if hosts is not None:
+                # An operator has named the place: its pod waits for a machine, or for its name.
+                raise PeerLost(
+                    f"{plan.rdzv_endpoint}, where the machines meet, cannot be reached within "
+                    f"{plan.join_timeout_s} s"
                 ) from None
             raise UserError(
                 f"--rdzv-endpoint: {plan.rdzv_endpoint} cannot be reached; it must be one of the "

@@ -20,6 +20,7 @@ class Request:
         next_commands: what to try when it is done.
         join_timeout_s: how long to wait for the other processes.
         collective_s: how long to wait for them in a step.
+        metrics_port: where Prometheus reads a machine's figures, if anywhere.
     """
 
     config: str
@@ -29,6 +30,7 @@ class Request:
     as_json: bool
     join_timeout_s: float
     collective_s: float
+    metrics_port: int | None = None
 
 
 def load(request: Request, invocation: Invocation) -> Recipe[TrainingRecipe]:

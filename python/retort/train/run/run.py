@@ -47,9 +47,12 @@ def run_recipe(
     *,
     mark: StepMark,
     source: SourceFacts,
+    metrics_port: int | None = None,
 ) -> RunResult | None:
     """Run a recipe in the directory `run`, or go on with it where it was interrupted.
 
+    Args:
+        metrics_port: where the first rank of each machine tells Prometheus its figures, if anywhere.
     Returns:
         The result; None on all ranks but the first.
     Raises:
@@ -66,14 +69,14 @@ def run_recipe(
             "another recipe, with another result)"
         )
     if not world.is_main:
-        _train(recipe, run, world, mark)
+        _train(recipe, run, world, mark, metrics_port)
         world.alone(lambda: None)  # which is `conclude` of the first rank, below
         return None
     with claimed(run):
         refuse_stopped(run)
         write_recipe(run, recipe.config)
         remove_leftovers(run)
-        trained = _train(recipe, run, world, mark)
+        trained = _train(recipe, run, world, mark, metrics_port)
         results: list[RunResult] = []
 
         def conclude() -> None:
@@ -89,10 +92,16 @@ def run_recipe(
     return results[0]
 
 
-def _train(recipe: Recipe[TrainingRecipe], run: Path, world: World, mark: StepMark) -> Trained:
+def _train(
+    recipe: Recipe[TrainingRecipe],
+    run: Path,
+    world: World,
+    mark: StepMark,
+    metrics_port: int | None,
+) -> Trained:
     """Everything that all ranks do together."""
     with ExitStack() as opened:
-        training = TrainingRun(recipe, run, world, mark, opened)
+        training = TrainingRun(recipe, run, world, mark, opened, metrics_port=metrics_port)
         with stop_request() as stop:
             training.resume(stop)
             training.loop(stop)

@@ -29,6 +29,7 @@ from retort.train.checkpoints.tensor_file import TensorSpec
 from retort.train.checkpoints.writer import CheckpointWriter, State, with_moments
 from retort.train.engines.engine import Engine
 from retort.train.engines.open import open_engine
+from retort.train.observe.metrics_endpoint import MetricsEndpoint
 from retort.train.observe.metrics_file import read_metrics, with_line
 from retort.train.observe.observer import Observer
 from retort.train.observe.open import METRICS, TIMINGS, open_observers
@@ -72,12 +73,15 @@ class TrainingRun:
         world: World,
         mark: StepMark,
         opened: ExitStack,
+        *,
+        metrics_port: int | None,
     ) -> None:
         """Open all that steps are made of, and find the checkpoint to go on from.
 
         Args:
             path: the run's directory.
             opened: closes what is opened.
+            metrics_port: where the first rank of each machine tells Prometheus its figures.
         Raises:
             UserError: the recipe, its inputs or what is in the directory are not usable.
         """
@@ -97,7 +101,9 @@ class TrainingRun:
 
         peak = peak_of(world.device, config.train.precision)
         self._meter = Meter(ModelCost.of(self._task.model, *self._task.attention), peak, world.size)
-        self._observer = opened.enter_context(closing(self._open_observer(recipe.name)))
+        self._observer = opened.enter_context(
+            closing(self._open_observer(recipe.name, metrics_port))
+        )
         self._writer = opened.enter_context(CheckpointWriter(world, state))
         opened.enter_context(self._inspected())
         self._policy = CheckpointPolicy(
@@ -286,19 +292,23 @@ class TrainingRun:
         )
         return engine, state
 
-    def _open_observer(self, name: str) -> Observer:
-        """What rank 0 tells, from the step on that the run goes on after."""
+    def _open_observer(self, name: str, metrics_port: int | None) -> Observer:
+        """What rank 0 tells, from the step on that the run goes on after; of the others, what a
+        machine's first tells Prometheus, which asks every machine."""
+        done, total = self._progress.step, self._config.train.steps
         if not self._world.is_main:
-            return Observer()
-        done = self._progress.step
+            if metrics_port is None or self._world.local_rank:
+                return Observer()
+            return MetricsEndpoint(metrics_port, total=total, done=done)
         read_metrics(self._path / METRICS, done, self._progress.metrics)
         return open_observers(
             self._config.logging,
             self._path,
-            total=self._config.train.steps,
+            total=total,
             done=done,
             name=name,
             recipe=for_seal(self._config),
+            metrics_port=metrics_port,
         )
 
     @contextmanager

@@ -42,7 +42,14 @@ def work(request: Request, invocation: Invocation) -> int:
                 file=sys.stderr,
             )
         source = source_facts(invocation.workspace)
-        result = run_recipe(recipe, request.out, world, mark=mark, source=source)
+        result = run_recipe(
+            recipe,
+            request.out,
+            world,
+            mark=mark,
+            source=source,
+            metrics_port=request.metrics_port,
+        )
         if result is not None:
             _tell(result, request, invocation)
     return 0

@@ -13,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 
 from retort.core.errors import UserError, shown
 from retort.launch.launcher.api.refusals import NoSuchKind, Quiet, Refused, Unreachable, refusal
-from retort.launch.launcher.api.resources import JOBS, POD, RUNTIME, Object, Resource
+from retort.launch.launcher.api.resources import JOBS, POD, POD_MONITOR, RUNTIME, Object, Resource
 
 MANAGER = "retort-launch"
 """The field manager of everything that is written."""
@@ -287,4 +287,9 @@ def _no_such_kind(resource: Resource) -> NoSuchKind:
             f"the cluster knows no {resource.kind} ({resource.api_version}): Kubeflow's {operator} is "
             f"not installed there; install it, or give --operator {other}"
         )
-    return NoSuchKind(f"the cluster knows no {resource.kind} ({resource.api_version})")
+    unknown = f"the cluster knows no {resource.kind} ({resource.api_version})"
+    if resource == POD_MONITOR:
+        unknown += (
+            ": the Prometheus operator is not installed there; install it, or leave out metrics"
+        )
+    return NoSuchKind(unknown)

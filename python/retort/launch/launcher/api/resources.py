@@ -32,6 +32,7 @@ EVENT = Resource("", "v1", "Event", "events")
 CLAIM = Resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+POD_MONITOR = Resource("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
 SECRET = Resource("", "v1", "Secret", "secrets")
 PYTORCH_JOB = Resource("kubeflow.org", "v1", "PyTorchJob", "pytorchjobs")
 TRAIN_JOB = Resource("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs")
@@ -41,7 +42,7 @@ WORKLOAD = Resource("kueue.x-k8s.io", "v1beta1", "Workload", "workloads")
 JOBS = (PYTORCH_JOB, TRAIN_JOB)
 """What an operator trains by."""
 _RESOURCES = (
-    *(POD, EVENT, CLAIM, CONFIG_MAP, NETWORK_POLICY, SECRET),
+    *(POD, EVENT, CLAIM, CONFIG_MAP, NETWORK_POLICY, POD_MONITOR, SECRET),
     *(PYTORCH_JOB, TRAIN_JOB, RUNTIME, LOCAL_QUEUE, WORKLOAD),
 )
 _BY_KIND = {(one.api_version, one.kind): one for one in _RESOURCES}

@@ -9,6 +9,7 @@ from retort.launch.launcher.api.resources import (
     CONFIG_MAP,
     NETWORK_POLICY,
     POD,
+    POD_MONITOR,
     RUNTIME,
     WORKLOAD,
     Object,
@@ -78,7 +79,7 @@ def wait_without_pods(api: Api, job: ClusterJob, console: Console) -> None:
 def remove(api: Api, job: ClusterJob) -> None:
     """Remove a job, and what was applied for it alone; never a claim. Returns when it is gone."""
     replace_away(api, job)
-    for resource in (NETWORK_POLICY, CONFIG_MAP, RUNTIME):
+    for resource in (NETWORK_POLICY, POD_MONITOR, CONFIG_MAP, RUNTIME):
         for item in _applied(api, resource, job.name):
             api.delete(resource, item["metadata"]["name"], item["metadata"]["uid"])
 
