@@ -67,7 +67,8 @@ def test_a_job_that_was_cancelled_saves_first_and_then_goes_on(
             played.removes(pod)
         assert cancelling.end() == 0
         assert "its run is kept: resume goes on" in cancelling.lines[-1]
-    assert "is suspended; resume" in refused(played, "launch", played.job_file(), "--yes")
+    again = ("launch", played.job_file(), "--set", "metrics={}", "--yes")
+    assert "is suspended; resume" in refused(played, *again)
     code, _, errors = played.typed("resume", "news", "--yes")
     assert code == 0, errors
     policy = played.registry.get(PYTORCHJOB, played.namespace, "news")["spec"]["runPolicy"]
