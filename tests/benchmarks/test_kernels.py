@@ -1,0 +1,24 @@
+"""The measurement of kernels has every product of every layer, and both sides compute the same."""
+
+import pytest
+import torch
+
+from benchmarks.kernels.main import measure, pairs, scale
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_both_sides_compute_the_same(threads: int) -> None:
+    for pair in pairs(96, 160, threads):
+        ours, theirs = pair.ours(), pair.theirs()
+        assert isinstance(ours, torch.Tensor)
+        assert isinstance(theirs, torch.Tensor)
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3), pair.name
+
+
+def test_each_product_is_measured() -> None:
+    section = measure(1)
+    rows = [line for line in section.text.splitlines() if " to " in line]
+    assert len(rows) == 27
+    assert all(float(row.split("|")[4]) > 0 for row in rows)
+    assert section.targets[0].what.startswith("geometric mean")
+    assert len([line for line in scale(1).text.splitlines() if " to " in line]) == 9

@@ -1,0 +1,52 @@
+"""What docs/arithmetic.md says, once more, in numpy: slow, and by other means than the kernels."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def fma(a: Floats, b: Floats, c: Floats) -> Floats:
+    """`a * b + c`, rounded once, as IEEE 754-2019 section 5.4.1 has it.
+
+    The product is exact in float64. The sum is rounded to odd there: a sum that is not exact becomes the neighbour
+    whose last bit is set. With more than twice the bits and two, rounding that to float32 is rounding once
+    (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008, theorem 3).
+    """
+    with np.errstate(all="ignore"):
+        product = a.astype(np.float64) * b.astype(np.float64)
+        addend = c.astype(np.float64)
+        total = product + addend
+        # What rounding has left out, exactly (Knuth, "The Art of Computer Programming", volume 2, 4.2.2, theorem B).
+        other = total - product
+        error = (product - (total - other)) + (addend - other)
+        bits = np.ascontiguousarray(total).view(np.int64)
+        away = (error > 0) == (total > 0)
+        even = np.isfinite(total) & (error != 0) & (bits & 1 == 0)
+        odd = np.where(even, np.where(away, bits + 1, bits - 1), bits)
+        result: Floats = odd.view(np.float64).astype(np.float32)
+    return result
+
+
+def product(left: Floats, right: Floats, bias: Floats | None = None) -> Floats:
+    """[m, k] by [k, n]: a chain from zero on, in the order of k; then the bias."""
+    result = np.zeros((left.shape[0], right.shape[1]), np.float32)
+    for k in range(left.shape[1]):
+        result = fma(*np.broadcast_arrays(left[:, k : k + 1], right[k : k + 1], result))
+    if bias is not None:
+        with np.errstate(all="ignore"):
+            result = result + bias
+    return result
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal bits; of what is no number only that it is none, as IEEE 754 leaves its bits open."""
+    one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+    none = np.isnan(one)
+    return (
+        one.shape == other.shape
+        and bool((none == np.isnan(other)).all())
+        and one[~none].tobytes() == other[~none].tobytes()
+    )

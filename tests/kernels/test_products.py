@@ -1,0 +1,243 @@
+"""Products have the bits of the reference: by each instruction set, for any strides, threads and parts."""
+
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from retort.core.errors import UserError
+from retort.kernels import library
+from retort.kernels.library import Kernels, kernels, usable
+from retort.kernels.products import linear, pack, product
+from tests.kernels import reference
+
+BY = pytest.mark.parametrize("by", usable(), ids=lambda one: one.instructions)
+SPECIAL = (
+    0.0,
+    -0.0,
+    float("inf"),
+    -float("inf"),
+    float("nan"),
+    1e-45,
+    -1e-45,
+    3.4e38,
+    -3.4e38,
+    1.2e-38,
+)
+
+
+def _numbers(seed: int, *shape: int, special: float = 0.0) -> Tensor:
+    """Of many magnitudes, some of them special."""
+    drawn = torch.Generator().manual_seed(seed)
+    numbers = torch.randn(shape, generator=drawn)
+    numbers *= 2.0 ** torch.randint(-12, 12, shape, generator=drawn)
+    chosen = torch.rand(shape, generator=drawn) < special
+    kinds = torch.tensor(SPECIAL)[torch.randint(len(SPECIAL), shape, generator=drawn)]
+    return torch.where(chosen, kinds, numbers)
+
+
+def _plain(matrix: Tensor) -> Tensor:
+    return matrix
+
+
+def _transposed(matrix: Tensor) -> Tensor:
+    return matrix.t().contiguous().t()
+
+
+def _inside(matrix: Tensor) -> Tensor:
+    """Every second column of a larger matrix, from its second row on."""
+    rows, columns = matrix.shape
+    larger = torch.full((rows + 3, 2 * columns + 5), float("nan"))
+    view = larger[1 : 1 + rows, 3 : 3 + 2 * columns : 2]
+    view.copy_(matrix)
+    return view
+
+
+LAID = st.sampled_from([_plain, _transposed, _inside])
+SIZES = st.one_of(st.integers(0, 70), st.sampled_from([168, 169, 255, 256, 257, 600]))
+
+
+@BY
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(SIZES, st.integers(0, 90), SIZES),
+    numbers=st.tuples(st.integers(0, 2**31), st.sampled_from([0.0, 0.02])),
+    laid=st.tuples(LAID, LAID),
+    has_bias=st.booleans(),
+    threads=st.integers(1, 4),
+)
+def test_any_product_has_the_bits_of_the_reference(
+    by: Kernels,
+    *,
+    shape: tuple[int, int, int],
+    numbers: tuple[int, float],
+    laid: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]],
+    has_bias: bool,
+    threads: int,
+) -> None:
+    m, n, k = shape
+    seed, special = numbers
+    left, right = (_numbers(seed, *size, special=special) for size in ((m, k), (k, n)))
+    bias = _numbers(seed + 1, n) if has_bias else None
+    expected = reference.product(
+        left.numpy(), right.numpy(), None if bias is None else bias.numpy()
+    )
+    found = product(laid[0](left), pack(laid[1](right), by), bias, threads)
+    assert found.shape == (m, n)
+    assert reference.same(found, expected)
+
+
+@BY
+def test_a_product_in_parts_has_the_bits_of_the_whole(by: Kernels) -> None:
+    left, right = _numbers(0, 333, 300), _numbers(1, 300, 205)
+    whole = product(left, pack(right, by), threads=2)
+    for cut in (1, 13, 14, 168, 200, 332):
+        rows = [product(part, pack(right, by)) for part in (left[:cut], left[cut:])]
+        assert torch.equal(torch.cat(rows), whole)
+    for cut in (1, 31, 32, 100, 204):
+        columns = [product(left, pack(part, by)) for part in (right[:, :cut], right[:, cut:])]
+        assert torch.equal(torch.cat(columns, dim=1), whole)
+
+
+@BY
+def test_the_control_another_order_has_other_bits(by: Kernels) -> None:
+    left, right = _numbers(0, 40, 300), _numbers(1, 300, 50)
+    order = torch.arange(299, -1, -1)
+    forward = product(left, pack(right, by))
+    backward = product(left[:, order], pack(right[order], by))
+    assert torch.allclose(forward, backward, rtol=1e-3, atol=1e-1)
+    assert not torch.equal(forward, backward)
+
+
+@BY
+def test_the_floating_point_state_of_the_thread_changes_nothing_and_is_left_alone(
+    by: Kernels,
+) -> None:
+    left, right = torch.full((3, 1), 1e-30), torch.full((1, 40), 1e-12)
+    expected = product(left, pack(right, by))
+    assert 0 < expected.max() < 1.2e-38
+    assert torch.set_flush_denormal(True)
+    try:
+        assert torch.equal(product(left, pack(right, by), threads=1), expected)
+        assert (
+            torch.tensor([1e-30]) * 1e-12
+        ).item() == 0.0, "the control: it was set, and is still"
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@BY
+def test_a_forked_process_has_threads_of_its_own(by: Kernels) -> None:
+    left, right = _numbers(0, 400, 256), pack(_numbers(1, 256, 256), by)
+    expected = product(left, right, threads=3).numpy().tobytes()
+    child = os.fork()
+    if child == 0:
+        # PyTorch's own threads are lost to it: nothing that would use them.
+        found = {product(left, right, threads=3).numpy().tobytes() for _ in range(20)}
+        os._exit(0 if found == {expected} else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_several_callers_at_once_have_their_own_results() -> None:
+    left, right = [_numbers(one, 300, 200) for one in range(8)], pack(_numbers(9, 200, 300))
+    expected = [product(one, right, threads=1) for one in left]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            found = list(pool.map(lambda one: product(one, right, threads=2), left))
+            assert all(map(torch.equal, found, expected))
+
+
+def test_the_reference_rounds_once() -> None:
+    drawn = np.random.default_rng(0)
+    numbers = drawn.standard_normal((3, 4000)).astype(np.float32)
+    numbers *= np.float32(2.0) ** drawn.integers(-60, 60, numbers.shape).astype(np.float32)
+    # Near halves, where rounding twice goes wrong.
+    numbers[2, :2000] = (-numbers[0] * numbers[1])[:2000] * np.float32(1 + 2**-20)
+    found = reference.fma(*numbers)
+    for a, b, c, told in zip(*numbers.tolist(), found.tolist(), strict=True):
+        exact = Fraction(a) * Fraction(b) + Fraction(c)
+        distance = abs(Fraction(told) - exact)
+        for away in (-np.inf, np.inf):
+            other = float(np.nextafter(np.float32(told), np.float32(away)))
+            assert distance <= abs(Fraction(other) - exact)
+
+
+def test_a_layer_is_that_of_pytorch_with_its_gradients() -> None:
+    x, weight, bias = _numbers(0, 2, 9, 33), _numbers(1, 20, 33), _numbers(2, 20)
+    above = _numbers(3, 2, 9, 20)
+    ours, theirs = ([one.clone().requires_grad_() for one in (x, weight, bias)] for _ in range(2))
+    torch.autograd.backward(linear(*ours), above)
+    exact = torch.nn.functional.linear(*(one.double() for one in theirs))
+    torch.autograd.backward(exact, above.double())
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        scale = other.grad.abs().max()
+        assert torch.allclose(one.grad / scale, other.grad / scale, atol=1e-6)
+    rows, gradient = x.reshape(-1, 33).numpy(), above.reshape(-1, 20).numpy()
+    ones = np.ones((1, len(gradient)), np.float32)
+    expected = (
+        reference.product(gradient, weight.numpy()).reshape(x.shape),
+        reference.product(gradient.T, rows),
+        reference.product(ones, gradient)[0],
+    )
+    for one, wanted in zip(ours, expected, strict=True):
+        assert reference.same(one.grad, wanted)
+
+
+def test_it_composes_with_pytorch() -> None:
+    left, right, bias = (_numbers(0, 5, 8), _numbers(1, 8, 3), _numbers(2, 3))
+    arguments = tuple(one.requires_grad_() for one in (left, right, bias))
+    torch.library.opcheck(torch.ops.retort.matmul.default, arguments)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "bias", "told"),
+    [
+        (torch.zeros(2, 3), torch.zeros(4, 5), None, "left has 3 columns, and right 4 rows"),
+        (
+            torch.zeros(2, 3),
+            torch.zeros(3, 5),
+            torch.zeros(4),
+            "bias has 4 elements, and right 5 columns",
+        ),
+        (torch.zeros(2, 3).double(), torch.zeros(3, 5), None, "left is torch.float64 of shape"),
+        (torch.zeros(2, 3), torch.zeros(3), None, r"matrix is torch.float32 of shape \[3\]"),
+        (
+            torch.zeros(2, 3, device="meta"),
+            torch.zeros(3, 5),
+            None,
+            "left is torch.float32 .* on meta",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    left: Tensor, right: Tensor, bias: Tensor | None, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        product(left, pack(right), bias)
+
+
+def test_the_fastest_kernels_are_taken() -> None:
+    assert kernels() is usable()[-1]
+    flags = Path("/proc/cpuinfo").read_text(encoding="ascii").split()
+    if "avx2" in flags:
+        has_v4 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags)
+        assert kernels().instructions == ("avx512" if has_v4 else "avx2")
+
+
+def test_a_processor_without_kernels_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(
+        UserError, match="kernels for x86_64 and aarch64, and this processor is riscv64"
+    ):
+        library.usable.__wrapped__()
