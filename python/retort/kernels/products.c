@@ -118,8 +118,12 @@ static void strips(const Product *it, int64_t row, int64_t rows, int64_t k, int6
     for (int64_t first = 0; first < rows; first += ROWS) {
         const int64_t some = least(ROWS, rows - first);
         const float *from = it->a + (row + first) * it->stride_m + k * it->stride_k;
-        for (int64_t i = 0; i < some; i++)
-            for (int64_t j = 0; j < depth; j++) to[j * some + i] = from[i * it->stride_m + j * it->stride_k];
+        if (it->stride_m == 1) /* a transposed matrix: what is read together is beside each other */
+            for (int64_t j = 0; j < depth; j++)
+                memcpy(to + j * some, from + j * it->stride_k, (size_t)some * sizeof *to);
+        else
+            for (int64_t i = 0; i < some; i++)
+                for (int64_t j = 0; j < depth; j++) to[j * some + i] = from[i * it->stride_m + j * it->stride_k];
         to += some * depth;
     }
 }

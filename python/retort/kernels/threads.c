@@ -1,20 +1,25 @@
-/* The pool of threads: they sleep until there is work, and are made when they are first asked for. */
+/* The pool of threads: made when they are first asked for. Between works they look for the next one for a moment,
+ * and then sleep. */
 
 #include "threads.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { MOST = 255 };
+/* LOOKS is as often as `retort/__init__.py` has OpenMP's threads look, for the same reason: whoever looks longer takes
+ * a busy machine's time from the very thread that is waited for. */
+enum { MOST = 255, LOOKS = 5000 };
 
 static pthread_mutex_t in_use = PTHREAD_MUTEX_INITIALIZER; /* one work at a time */
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;  /* of what follows */
 static pthread_cond_t begun = PTHREAD_COND_INITIALIZER, done = PTHREAD_COND_INITIALIZER;
-static int workers, wanted, busy;
-static uint64_t work;
+static int workers, wanted;
 static void (*the_part)(void *, int64_t);
 static void *the_context;
 static int64_t the_parts;
+/* Written under the guard; whoever looks for a change reads them without. */
+static atomic_uint_fast64_t work;
+static atomic_int busy;
 static atomic_int_fast64_t next;
 
 /* The control word of floating point as a new process has it, and back. */
@@ -25,6 +30,7 @@ static uint64_t as_new(void) {
     return before;
 }
 static void back(uint64_t before) { __builtin_ia32_ldmxcsr((unsigned)before); }
+static void pause(void) { __builtin_ia32_pause(); }
 #else
 static uint64_t as_new(void) {
     uint64_t before;
@@ -33,6 +39,7 @@ static uint64_t as_new(void) {
     return before;
 }
 static void back(uint64_t before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+static void pause(void) { __asm__ volatile("yield"); }
 #endif
 
 static void take_parts(void (*part)(void *, int64_t), void *context, int64_t parts) {
@@ -44,13 +51,14 @@ static void take_parts(void (*part)(void *, int64_t), void *context, int64_t par
 static void *worker(void *unused) {
     (void)unused;
     uint64_t seen = 0;
-    pthread_mutex_lock(&guard);
     for (;;) {
-        while (work == seen || wanted == 0) {
-            seen = work;
+        for (int look = 0; atomic_load(&work) == seen && look < LOOKS; look++) pause();
+        pthread_mutex_lock(&guard);
+        while (atomic_load(&work) == seen || wanted == 0) {
+            seen = atomic_load(&work);
             pthread_cond_wait(&begun, &guard);
         }
-        seen = work;
+        seen = atomic_load(&work);
         wanted--;
         void (*part)(void *, int64_t) = the_part;
         void *context = the_context;
@@ -58,7 +66,8 @@ static void *worker(void *unused) {
         pthread_mutex_unlock(&guard);
         take_parts(part, context, parts);
         pthread_mutex_lock(&guard);
-        if (--busy == 0) pthread_cond_signal(&done);
+        if (atomic_fetch_sub(&busy, 1) == 1) pthread_cond_signal(&done);
+        pthread_mutex_unlock(&guard);
     }
     return 0;
 }
@@ -69,7 +78,8 @@ static void forked(void) {
     pthread_mutex_init(&guard, 0);
     pthread_cond_init(&begun, 0);
     pthread_cond_init(&done, 0);
-    workers = wanted = busy = 0;
+    workers = wanted = 0;
+    atomic_store(&busy, 0);
 }
 
 static void prepare(void) { pthread_atfork(0, 0, forked); }
@@ -96,15 +106,19 @@ void retort_in_parts(void (*part)(void *, int64_t), void *context, int64_t parts
     start_workers(threads - 1);
     the_part = part, the_context = context, the_parts = parts;
     atomic_store(&next, 0);
-    wanted = busy = threads - 1 < workers ? threads - 1 : workers;
-    work++;
+    wanted = threads - 1 < workers ? threads - 1 : workers;
+    atomic_store(&busy, wanted);
+    atomic_fetch_add(&work, 1);
     pthread_cond_broadcast(&begun);
     pthread_mutex_unlock(&guard);
     take_parts(part, context, parts);
     pthread_mutex_lock(&guard);
-    busy -= wanted; /* nobody needs those that have not woken yet */
+    atomic_fetch_sub(&busy, wanted); /* nobody needs those that have not woken yet */
     wanted = 0;
-    while (busy) pthread_cond_wait(&done, &guard);
+    pthread_mutex_unlock(&guard);
+    for (int look = 0; atomic_load(&busy) && look < LOOKS; look++) pause();
+    pthread_mutex_lock(&guard);
+    while (atomic_load(&busy)) pthread_cond_wait(&done, &guard);
     pthread_mutex_unlock(&guard);
     pthread_mutex_unlock(&in_use);
 }
