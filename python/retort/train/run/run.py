@@ -40,6 +40,19 @@ from retort.train.run.verdict import RunResult, Trained, finish, judge
 _log = logging.getLogger(__name__)
 
 
+def refuse_more_than_shards(config: TrainingRecipe, size: int) -> None:
+    """
+    Raises:
+        ConfigError: there are more processes than logical shards.
+    """
+    if size > config.train.shards:
+        raise ConfigError(
+            f"train.shards: {config.train.shards} logical shards cannot be shared by {size} processes; "
+            "start at most as many, or choose more shards (which is another recipe, with another "
+            "result)"
+        )
+
+
 def run_recipe(
     recipe: Recipe[TrainingRecipe],
     run: Path,
@@ -62,12 +75,7 @@ def run_recipe(
             computed again and is another.
     """
     start = time.time()
-    if world.size > recipe.config.train.shards:
-        raise ConfigError(
-            f"train.shards: {recipe.config.train.shards} logical shards cannot be shared by "
-            f"{world.size} processes; start at most as many, or choose more shards (which is "
-            "another recipe, with another result)"
-        )
+    refuse_more_than_shards(recipe.config, world.size)
     if not world.is_main:
         _train(recipe, run, world, mark, metrics_port)
         world.alone(lambda: None)  # which is `conclude` of the first rank, below

@@ -5,16 +5,18 @@ import logging
 import os
 import sys
 import textwrap
+from contextlib import ExitStack
 from pathlib import Path
 
 from retort.core.cli import Invocation, seal_line
 from retort.core.config import to_yaml
 from retort.core.errors import VerificationError, shown
+from retort.train.processes.environment import endpoint_of
 from retort.train.processes.failures import recorded
 from retort.train.processes.world import joined
 from retort.train.run.directory import REPORT
 from retort.train.run.request import Request, load, typed
-from retort.train.run.run import run_recipe
+from retort.train.run.run import refuse_more_than_shards, run_recipe
 from retort.train.run.source import source_facts
 from retort.train.run.verdict import RunResult
 
@@ -26,16 +28,18 @@ def work(request: Request, invocation: Invocation) -> int:
     Raises:
         VerificationError: the run finished, and its checkpoint is not what was promised.
     """
-    with (
-        recorded(os.environ) as mark,
-        joined(
-            os.environ, request.join_timeout_s, collective_timeout_s=request.collective_s
-        ) as world,
-    ):
-        if not world.is_main:
+    with recorded(os.environ) as mark, ExitStack() as joining:
+        endpoint = endpoint_of(os.environ)
+        if endpoint is not None and endpoint.rank > 0:
             # What others than the first say is shown when they crash: it should say why.
             logging.getLogger("retort").setLevel(logging.WARNING)
+        # Before the ranks meet: each finds a mistake that all have made by itself, and does not take
+        # the end of another, who was faster, for a loss.
         recipe = load(request, invocation)
+        refuse_more_than_shards(recipe.config, endpoint.size if endpoint else 1)
+        world = joining.enter_context(
+            joined(os.environ, request.join_timeout_s, collective_timeout_s=request.collective_s)
+        )
         if world.is_main:
             print(
                 f"# recipe {shown(recipe.name)}, resolved\n{to_yaml(recipe.config)}",

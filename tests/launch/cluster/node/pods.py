@@ -120,8 +120,10 @@ def log(cluster: Cluster, item: Object, restart: int = 0, name: str = "main") ->
 
 
 def says(cluster: Cluster, item: Object, text: str, restart: int = 0) -> bool:
-    file = log_file(cluster.logs, item, "main", restart)
-    return file.is_file() and text in file.read_text()
+    try:
+        return text in log_file(cluster.logs, item, "main", restart).read_text()
+    except FileNotFoundError:  # not yet, or no longer
+        return False
 
 
 def annotate(cluster: Cluster, name: str, **notes: str) -> None:
