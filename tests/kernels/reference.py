@@ -41,6 +41,57 @@ def product(left: Floats, right: Floats, bias: Floats | None = None) -> Floats:
     return result
 
 
+def row_sum(rows: Floats, other: Floats | None = None) -> Floats:
+    """[m] of [m, n]: of the numbers, or of their products with others by fma; 16 partial sums, and a tree."""
+    m, n = rows.shape
+    partial = np.zeros((m, 16), np.float32)
+    with np.errstate(all="ignore"):
+        for first in range(0, n, 16):
+            some = rows[:, first : first + 16]
+            lanes = partial[:, : some.shape[1]]
+            if other is None:
+                lanes += some
+            else:
+                lanes[:] = fma(some, other[:, first : first + 16], lanes)
+        for half in (8, 4, 2, 1):
+            partial = partial[:, :half] + partial[:, half : 2 * half]
+    return partial[:, 0]
+
+
+def norm(
+    x: Floats, weight: Floats, bias: Floats | None, epsilon: float, *, centred: bool
+) -> tuple[Floats, Floats, Floats]:
+    """y [m, n], and mean and scale of each row, [m]."""
+    n = np.float32(x.shape[1])
+    with np.errstate(all="ignore"):
+        mean = row_sum(x) / n if centred else np.zeros(len(x), np.float32)
+        d = x - mean[:, None]
+        scale = np.float32(1) / np.sqrt(row_sum(d, d) / n + np.float32(epsilon))
+        t = d * scale[:, None]
+        weights = np.broadcast_to(weight, x.shape)
+        y = t * weights if bias is None else fma(t, weights, np.broadcast_to(bias, x.shape))
+    return y, mean, scale
+
+
+def norm_gradients(
+    above: Floats, x: Floats, weight: Floats, mean: Floats, scale: Floats, *, centred: bool
+) -> tuple[Floats, Floats, Floats]:
+    """By x [m, n], by weight and by bias, [n]."""
+    n = np.float32(x.shape[1])
+    with np.errstate(all="ignore"):
+        t = (x - mean[:, None]) * scale[:, None]
+        h = above * weight
+        first = row_sum(h) / n if centred else np.zeros(len(x), np.float32)
+        second = row_sum(h, t) / n
+        less = np.broadcast_to(-second[:, None], x.shape)
+        by_x = fma(t, less, h - first[:, None]) * scale[:, None]
+        by_weight, by_bias = np.zeros_like(weight), np.zeros_like(weight)
+        for row in range(len(x)):
+            by_weight = fma(above[row], t[row], by_weight)
+            by_bias = by_bias + above[row]
+    return by_x, by_weight, by_bias
+
+
 def same(one: Any, other: Any) -> bool:
     """Equal bits; of what is no number only that it is none, as IEEE 754 leaves its bits open."""
     one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)

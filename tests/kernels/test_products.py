@@ -19,50 +19,9 @@ from retort.kernels import library
 from retort.kernels.library import Kernels, kernels, usable
 from retort.kernels.products import linear, pack, product
 from tests.kernels import reference
+from tests.kernels.drawn import LAID, numbers
 
 BY = pytest.mark.parametrize("by", usable(), ids=lambda one: one.instructions)
-SPECIAL = (
-    0.0,
-    -0.0,
-    float("inf"),
-    -float("inf"),
-    float("nan"),
-    1e-45,
-    -1e-45,
-    3.4e38,
-    -3.4e38,
-    1.2e-38,
-)
-
-
-def _numbers(seed: int, *shape: int, special: float = 0.0) -> Tensor:
-    """Of many magnitudes, some of them special."""
-    drawn = torch.Generator().manual_seed(seed)
-    numbers = torch.randn(shape, generator=drawn)
-    numbers *= 2.0 ** torch.randint(-12, 12, shape, generator=drawn)
-    chosen = torch.rand(shape, generator=drawn) < special
-    kinds = torch.tensor(SPECIAL)[torch.randint(len(SPECIAL), shape, generator=drawn)]
-    return torch.where(chosen, kinds, numbers)
-
-
-def _plain(matrix: Tensor) -> Tensor:
-    return matrix
-
-
-def _transposed(matrix: Tensor) -> Tensor:
-    return matrix.t().contiguous().t()
-
-
-def _inside(matrix: Tensor) -> Tensor:
-    """Every second column of a larger matrix, from its second row on."""
-    rows, columns = matrix.shape
-    larger = torch.full((rows + 3, 2 * columns + 5), float("nan"))
-    view = larger[1 : 1 + rows, 3 : 3 + 2 * columns : 2]
-    view.copy_(matrix)
-    return view
-
-
-LAID = st.sampled_from([_plain, _transposed, _inside])
 SIZES = st.one_of(st.integers(0, 70), st.sampled_from([168, 169, 255, 256, 257, 600]))
 
 
@@ -70,7 +29,7 @@ SIZES = st.one_of(st.integers(0, 70), st.sampled_from([168, 169, 255, 256, 257, 
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(SIZES, st.integers(0, 90), SIZES),
-    numbers=st.tuples(st.integers(0, 2**31), st.sampled_from([0.0, 0.02])),
+    drawn=st.tuples(st.integers(0, 2**31), st.sampled_from([0.0, 0.02])),
     laid=st.tuples(LAID, LAID),
     has_bias=st.booleans(),
     threads=st.integers(1, 4),
@@ -79,15 +38,15 @@ def test_any_product_has_the_bits_of_the_reference(
     by: Kernels,
     *,
     shape: tuple[int, int, int],
-    numbers: tuple[int, float],
+    drawn: tuple[int, float],
     laid: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]],
     has_bias: bool,
     threads: int,
 ) -> None:
     m, n, k = shape
-    seed, special = numbers
-    left, right = (_numbers(seed, *size, special=special) for size in ((m, k), (k, n)))
-    bias = _numbers(seed + 1, n) if has_bias else None
+    seed, special = drawn
+    left, right = (numbers(seed, *size, special=special) for size in ((m, k), (k, n)))
+    bias = numbers(seed + 1, n) if has_bias else None
     expected = reference.product(
         left.numpy(), right.numpy(), None if bias is None else bias.numpy()
     )
@@ -98,7 +57,7 @@ def test_any_product_has_the_bits_of_the_reference(
 
 @BY
 def test_a_product_in_parts_has_the_bits_of_the_whole(by: Kernels) -> None:
-    left, right = _numbers(0, 333, 300), _numbers(1, 300, 205)
+    left, right = numbers(0, 333, 300), numbers(1, 300, 205)
     whole = product(left, pack(right, by), threads=2)
     for cut in (1, 13, 14, 168, 200, 332):
         rows = [product(part, pack(right, by)) for part in (left[:cut], left[cut:])]
@@ -110,7 +69,7 @@ def test_a_product_in_parts_has_the_bits_of_the_whole(by: Kernels) -> None:
 
 @BY
 def test_the_control_another_order_has_other_bits(by: Kernels) -> None:
-    left, right = _numbers(0, 40, 300), _numbers(1, 300, 50)
+    left, right = numbers(0, 40, 300), numbers(1, 300, 50)
     order = torch.arange(299, -1, -1)
     forward = product(left, pack(right, by))
     backward = product(left[:, order], pack(right[order], by))
@@ -137,7 +96,7 @@ def test_the_floating_point_state_of_the_thread_changes_nothing_and_is_left_alon
 
 @BY
 def test_a_forked_process_has_threads_of_its_own(by: Kernels) -> None:
-    left, right = _numbers(0, 400, 256), pack(_numbers(1, 256, 256), by)
+    left, right = numbers(0, 400, 256), pack(numbers(1, 256, 256), by)
     expected = product(left, right, threads=3).numpy().tobytes()
     child = os.fork()
     if child == 0:
@@ -148,7 +107,7 @@ def test_a_forked_process_has_threads_of_its_own(by: Kernels) -> None:
 
 
 def test_several_callers_at_once_have_their_own_results() -> None:
-    left, right = [_numbers(one, 300, 200) for one in range(8)], pack(_numbers(9, 200, 300))
+    left, right = [numbers(one, 300, 200) for one in range(8)], pack(numbers(9, 200, 300))
     expected = [product(one, right, threads=1) for one in left]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(10):
@@ -158,12 +117,12 @@ def test_several_callers_at_once_have_their_own_results() -> None:
 
 def test_the_reference_rounds_once() -> None:
     drawn = np.random.default_rng(0)
-    numbers = drawn.standard_normal((3, 4000)).astype(np.float32)
-    numbers *= np.float32(2.0) ** drawn.integers(-60, 60, numbers.shape).astype(np.float32)
+    some = drawn.standard_normal((3, 4000)).astype(np.float32)
+    some *= np.float32(2.0) ** drawn.integers(-60, 60, some.shape).astype(np.float32)
     # Near halves, where rounding twice goes wrong.
-    numbers[2, :2000] = (-numbers[0] * numbers[1])[:2000] * np.float32(1 + 2**-20)
-    found = reference.fma(*numbers)
-    for a, b, c, told in zip(*numbers.tolist(), found.tolist(), strict=True):
+    some[2, :2000] = (-some[0] * some[1])[:2000] * np.float32(1 + 2**-20)
+    found = reference.fma(*some)
+    for a, b, c, told in zip(*some.tolist(), found.tolist(), strict=True):
         exact = Fraction(a) * Fraction(b) + Fraction(c)
         distance = abs(Fraction(told) - exact)
         for away in (-np.inf, np.inf):
@@ -172,8 +131,8 @@ def test_the_reference_rounds_once() -> None:
 
 
 def test_a_layer_is_that_of_pytorch_with_its_gradients() -> None:
-    x, weight, bias = _numbers(0, 2, 9, 33), _numbers(1, 20, 33), _numbers(2, 20)
-    above = _numbers(3, 2, 9, 20)
+    x, weight, bias = numbers(0, 2, 9, 33), numbers(1, 20, 33), numbers(2, 20)
+    above = numbers(3, 2, 9, 20)
     ours, theirs = ([one.clone().requires_grad_() for one in (x, weight, bias)] for _ in range(2))
     torch.autograd.backward(linear(*ours), above)
     exact = torch.nn.functional.linear(*(one.double() for one in theirs))
@@ -195,7 +154,7 @@ def test_a_layer_is_that_of_pytorch_with_its_gradients() -> None:
 
 
 def test_it_composes_with_pytorch() -> None:
-    left, right, bias = (_numbers(0, 5, 8), _numbers(1, 8, 3), _numbers(2, 3))
+    left, right, bias = (numbers(0, 5, 8), numbers(1, 8, 3), numbers(2, 3))
     arguments = tuple(one.requires_grad_() for one in (left, right, bias))
     torch.library.opcheck(torch.ops.retort.matmul.default, arguments)
 

@@ -16,7 +16,15 @@ from collections.abc import Sequence
 # A fused multiply-add is where the source has one, and nowhere else; what is undefined is not guarded against at run
 # time, as libraries have no handler for it.
 _FLAGS = (
-    *("-std=c11", "-O3", "-g0", "-fPIC", "-ffp-contract=off", "-fno-sanitize=all"),
+    *(
+        "-std=c11",
+        "-O3",
+        "-g0",
+        "-fPIC",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-sanitize=all",
+    ),
     *("-Wall", "-Wextra", "-Werror"),
 )
 _WIDE = "-mprefer-vector-width=512"

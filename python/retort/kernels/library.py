@@ -23,6 +23,27 @@ _SIGNATURES: Mapping[str, tuple[Any, list[Any]]] = {
             *(_POINTER, _POINTER, _POINTER, _SIZE, _FLAG, _FLAG),
         ],
     ),
+    "norm": (
+        None,
+        [
+            *(_SIZE, _SIZE, _POINTER, _SIZE, _POINTER, _POINTER),
+            *(ctypes.c_float, _FLAG, _POINTER, _POINTER, _POINTER, _FLAG),
+        ],
+    ),
+    "norm_by_x": (
+        None,
+        [
+            *(_SIZE, _SIZE, _POINTER, _SIZE, _POINTER, _SIZE),
+            *(_POINTER, _POINTER, _POINTER, _FLAG, _POINTER, _FLAG),
+        ],
+    ),
+    "norm_by_weight": (
+        None,
+        [
+            *(_SIZE, _SIZE, _POINTER, _SIZE, _POINTER, _SIZE),
+            *(_POINTER, _POINTER, _POINTER, _POINTER, _FLAG),
+        ],
+    ),
 }
 
 
@@ -33,12 +54,16 @@ class Kernels:
     Attributes:
         instructions: its name: avx2, avx512 or neon.
         packed_floats, pack, product: as in products.c.
+        norm, norm_by_x, norm_by_weight: as in norms.c.
     """
 
     instructions: str
     packed_floats: Any
     pack: Any
     product: Any
+    norm: Any
+    norm_by_x: Any
+    norm_by_weight: Any
 
 
 @cache

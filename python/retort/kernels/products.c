@@ -5,14 +5,10 @@
  */
 
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "threads.h"
-
-#define JOIN_(name, suffix) retort_##name##_##suffix
-#define JOIN(name, suffix) JOIN_(name, suffix)
-#define EXPORT(name) JOIN(name, SUFFIX)
+#include "vectors.h"
 
 /* Rows and vectors of a tile of the result that registers hold, with what is multiplied beside it. */
 #if defined(__AVX512F__)
@@ -87,8 +83,6 @@ typedef void Tile(int64_t, const float *, const float *, float *, int64_t, int);
 #define NAME(count) tile_of_##count,
 static Tile *const TILES[] = {ALL_ROWS(NAME)};
 #undef NAME
-
-static inline int64_t least(int64_t one, int64_t other) { return one < other ? one : other; }
 
 /* Floats that `pack` writes of a matrix of k rows and n columns. */
 int64_t EXPORT(packed_floats)(int64_t k, int64_t n) { return (n + COLUMNS - 1) / COLUMNS * COLUMNS * k; }

@@ -1,0 +1,112 @@
+/* LayerNorm and RMSNorm over the rows of a matrix (docs/arithmetic.md, "Norms"). */
+
+#include <math.h>
+#include <stdint.h>
+
+#include "threads.h"
+#include "vectors.h"
+
+/* Rows, or columns, that are one part of the work. */
+enum { ROWS = 16, COLUMNS = 4 * PARTIAL };
+
+typedef struct {
+    int64_t m, n, stride_x, stride_above;
+    const float *x, *above, *weight, *bias;
+    float epsilon;
+    int centred;
+    float *means, *scales, *result, *by_bias;
+} Norm;
+
+static void forward(void *context, int64_t number) {
+    const Norm *it = context;
+    const int64_t n = it->n, end = least(it->m, (number + 1) * ROWS);
+    for (int64_t row = number * ROWS; row < end; row++) {
+        const float *x = it->x + row * it->stride_x;
+        float *y = it->result + row * n, mean = 0;
+        if (it->centred) {
+            Partial sums = {0};
+            for (int64_t i = 0; i < n; i += PARTIAL) sums += load_some(x + i, n - i);
+            mean = total(sums) / (float)n;
+        }
+        Partial squares = {0};
+        for (int64_t i = 0; i < n; i += PARTIAL) {
+            const Partial d = only(load_some(x + i, n - i) - mean, n - i);
+            squares = __builtin_elementwise_fma(d, d, squares);
+        }
+        const float scale = 1 / sqrtf(total(squares) / (float)n + it->epsilon);
+        for (int64_t i = 0; i < n; i += PARTIAL) {
+            const Partial t = (load_some(x + i, n - i) - mean) * scale, weight = load_some(it->weight + i, n - i);
+            const Partial made =
+                it->bias ? __builtin_elementwise_fma(t, weight, load_some(it->bias + i, n - i)) : t * weight;
+            store_some(y + i, made, n - i);
+        }
+        it->means[row] = mean;
+        it->scales[row] = scale;
+    }
+}
+
+/* y[m][n], and of each row the mean and the reciprocal of the deviation. */
+void EXPORT(norm)(int64_t m, int64_t n, const float *x, int64_t stride_x, const float *weight, const float *bias,
+                  float epsilon, int centred, float *y, float *means, float *scales, int threads) {
+    Norm norm = {.m = m, .n = n, .stride_x = stride_x, .x = x, .weight = weight, .bias = bias, .epsilon = epsilon,
+                 .centred = centred, .means = means, .scales = scales, .result = y};
+    retort_in_parts(forward, &norm, (m + ROWS - 1) / ROWS, threads);
+}
+
+static void backward(void *context, int64_t number) {
+    const Norm *it = context;
+    const int64_t n = it->n, end = least(it->m, (number + 1) * ROWS);
+    for (int64_t row = number * ROWS; row < end; row++) {
+        const float *x = it->x + row * it->stride_x, *above = it->above + row * it->stride_above;
+        const float mean = it->means[row], scale = it->scales[row];
+        Partial plain = {0}, along = {0};
+        for (int64_t i = 0; i < n; i += PARTIAL) {
+            const Partial t = (load_some(x + i, n - i) - mean) * scale;
+            const Partial h = load_some(above + i, n - i) * load_some(it->weight + i, n - i);
+            plain += h;
+            along = __builtin_elementwise_fma(h, only(t, n - i), along);
+        }
+        const float first = it->centred ? total(plain) / (float)n : 0, second = total(along) / (float)n;
+        const Partial less = all(-second);
+        for (int64_t i = 0; i < n; i += PARTIAL) {
+            const Partial t = (load_some(x + i, n - i) - mean) * scale;
+            const Partial h = load_some(above + i, n - i) * load_some(it->weight + i, n - i);
+            const Partial made = __builtin_elementwise_fma(t, less, h - first) * scale;
+            store_some(it->result + row * n + i, made, n - i);
+        }
+    }
+}
+
+/* The gradient by x, of `above`, that by y. */
+void EXPORT(norm_by_x)(int64_t m, int64_t n, const float *above, int64_t stride_above, const float *x, int64_t stride_x,
+                       const float *weight, float *means, float *scales, int centred, float *by_x, int threads) {
+    Norm norm = {.m = m, .n = n, .stride_x = stride_x, .stride_above = stride_above, .x = x, .above = above,
+                 .weight = weight, .centred = centred, .means = means, .scales = scales, .result = by_x};
+    retort_in_parts(backward, &norm, (m + ROWS - 1) / ROWS, threads);
+}
+
+static void columns(void *context, int64_t number) {
+    const Norm *it = context;
+    const int64_t end = least(it->n, (number + 1) * COLUMNS);
+    for (int64_t column = number * COLUMNS; column < end; column += PARTIAL) {
+        const int64_t count = end - column;
+        Partial by_weight = {0}, by_bias = {0};
+        for (int64_t row = 0; row < it->m; row++) {
+            const Partial above = load_some(it->above + row * it->stride_above + column, count);
+            const Partial x = load_some(it->x + row * it->stride_x + column, count);
+            by_weight = __builtin_elementwise_fma(above, (x - it->means[row]) * it->scales[row], by_weight);
+            by_bias += above;
+        }
+        store_some(it->result + column, by_weight, count);
+        if (it->by_bias) store_some(it->by_bias + column, by_bias, count);
+    }
+}
+
+/* The gradients by weight and bias: chains over the rows. */
+void EXPORT(norm_by_weight)(int64_t m, int64_t n, const float *above, int64_t stride_above, const float *x,
+                            int64_t stride_x, float *means, float *scales, float *by_weight, float *by_bias,
+                            int threads) {
+    Norm norm = {.m = m, .n = n, .stride_x = stride_x, .stride_above = stride_above, .x = x, .above = above,
+                 .means = means, .scales = scales, .result = by_weight, .by_bias = by_bias};
+    retort_in_parts(columns, &norm, (n + COLUMNS - 1) / COLUMNS, threads);
+}

@@ -1,0 +1,165 @@
+"""LayerNorm and RMSNorm with the same bits on every processor, for any number of threads.
+
+Sums over a row are 16 strided partial sums and a fixed tree (docs/arithmetic.md, "Norms"). LayerNorm: Ba, Kiros and
+Hinton, "Layer Normalization", 2016. RMSNorm: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
+"""
+
+import torch
+from torch import Tensor
+
+from retort.kernels.library import Kernels, kernels
+
+
+def norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    epsilon: float,
+    *,
+    centred: bool,
+    threads: int | None = None,
+    by: Kernels | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row by its mean, if `centred`, and its deviation.
+
+    Args:
+        x: [m, n], float32 on the CPU, whose rows are contiguous; n is at least 1.
+        weight, bias: [n].
+        threads: as many as PyTorch's by default; not in the result.
+        by: the fastest kernels by default.
+    Returns:
+        y [m, n], and of each row the mean (zero where it is not taken off) and the reciprocal of the deviation, [m].
+    Raises:
+        ValueError: the shapes do not fit, or a tensor is of another kind.
+    """
+    m, n = _sizes(x, weight, bias)
+    x, (weight, bias) = _rows(x), (weight.contiguous(), None if bias is None else bias.contiguous())
+    y, means, scales = torch.empty(m, n), torch.empty(m), torch.empty(m)
+    (by or kernels()).norm(
+        *(m, n, x.data_ptr(), x.stride(0), weight.data_ptr(), _address(bias)),
+        *(epsilon, centred, y.data_ptr(), means.data_ptr(), scales.data_ptr()),
+        threads or torch.get_num_threads(),
+    )
+    return y, means, scales
+
+
+def norm_gradients(
+    above: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    means: Tensor,
+    scales: Tensor,
+    *,
+    centred: bool,
+    threads: int | None = None,
+    by: Kernels | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients by x [m, n], weight [n] and bias [n] of `norm`.
+
+    Args:
+        above: the gradient by y, [m, n].
+        means, scales: as `norm` has returned them.
+    Raises:
+        ValueError: as of `norm`.
+    """
+    m, n = _sizes(x, weight, None)
+    if above.shape != x.shape or above.dtype != x.dtype:
+        raise ValueError(f"the gradient is {above.dtype} of {list(above.shape)}, and x of {[m, n]}")
+    above, x, weight = _rows(above), _rows(x), weight.contiguous()
+    by_x, by_weight, by_bias = torch.empty(m, n), torch.empty(n), torch.empty(n)
+    both = (m, n, above.data_ptr(), above.stride(0), x.data_ptr(), x.stride(0))
+    rows = (means.data_ptr(), scales.data_ptr())
+    count, by = threads or torch.get_num_threads(), by or kernels()
+    by.norm_by_x(*both, weight.data_ptr(), *rows, centred, by_x.data_ptr(), count)
+    by.norm_by_weight(*both, *rows, by_weight.data_ptr(), by_bias.data_ptr(), count)
+    return by_x, by_weight, by_bias
+
+
+def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
+    for name, tensor, dimensions in (("x", x, 2), ("weight", weight, 1), ("bias", bias, 1)):
+        if tensor is None:
+            continue
+        if (
+            tensor.dtype != torch.float32
+            or tensor.device.type != "cpu"
+            or tensor.dim() != dimensions
+            or tensor.shape[-1] != x.shape[-1]
+        ):
+            raise ValueError(
+                f"{name} is {tensor.dtype} of shape {list(tensor.shape)} on {tensor.device}; give float32 of "
+                f"{dimensions} dimensions on the CPU, as long as a row of x, {x.shape[-1]}"
+            )
+    if x.shape[1] == 0:
+        raise ValueError("x has rows without a number, which have no mean")
+    return x.shape[0], x.shape[1]
+
+
+def _rows(matrix: Tensor) -> Tensor:
+    return matrix if matrix.stride(1) == 1 else matrix.contiguous()
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+@torch.library.custom_op("retort::norm", mutates_args=())
+def _norm(
+    x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, centred: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return norm(x, weight, bias, epsilon, centred=centred)
+
+
+@_norm.register_fake
+def _(
+    x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, centred: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape[0]), x.new_empty(x.shape[0])
+
+
+@torch.library.custom_op("retort::norm_gradients", mutates_args=())
+def _norm_gradients(
+    above: Tensor, x: Tensor, weight: Tensor, means: Tensor, scales: Tensor, *, centred: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return norm_gradients(above, x, weight, means, scales, centred=centred)
+
+
+@_norm_gradients.register_fake
+def _(
+    above: Tensor, x: Tensor, weight: Tensor, means: Tensor, scales: Tensor, *, centred: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape)
+
+
+def _saved(
+    ctx: torch.autograd.function.FunctionCtx,
+    inputs: tuple[Tensor, Tensor, Tensor | None, float, bool],
+    output: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    x, weight, bias, _, centred = inputs
+    _, means, scales = output
+    ctx.mark_non_differentiable(means, scales)
+    ctx.save_for_backward(x, weight, means, scales)
+    ctx.centred, ctx.has_bias = centred, bias is not None  # type: ignore[attr-defined]
+
+
+def _gradients(
+    ctx: torch.autograd.function.FunctionCtx, above: Tensor, *_: Tensor
+) -> tuple[Tensor | None, ...]:
+    saved = ctx.saved_tensors  # type: ignore[attr-defined]
+    by_x, by_weight, by_bias = _norm_gradients(above, *saved, centred=ctx.centred)  # type: ignore[attr-defined]
+    return by_x, by_weight, by_bias if ctx.has_bias else None, None, None  # type: ignore[attr-defined]
+
+
+_norm.register_autograd(_gradients, setup_context=_saved)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """As `torch.nn.functional.layer_norm` over the last dimension of x, [..., n]. Raises as `norm`."""
+    y: Tensor = _norm(x.reshape(-1, x.shape[-1]), weight, bias, epsilon, True)[0]
+    return y.reshape(x.shape)
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """As `torch.nn.functional.rms_norm` over the last dimension of x, [..., n]. Raises as `norm`."""
+    y: Tensor = _norm(x.reshape(-1, x.shape[-1]), weight, None, epsilon, False)[0]
+    return y.reshape(x.shape)
