@@ -18,7 +18,7 @@ BY = pytest.mark.parametrize("by", usable(), ids=lambda one: one.instructions)
 
 
 @BY
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     shape=st.tuples(st.integers(0, 40), st.one_of(st.integers(1, 70), st.sampled_from([384, 385]))),
     drawn=st.tuples(st.integers(0, 2**31), st.sampled_from([0.0, 0.01])),
