@@ -25,7 +25,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from retort.core.config import Recipe
-from retort.core.errors import ConfigError
 from retort.train.checkpoints.resume import remove_leftovers
 from retort.train.processes.failures import StepMark
 from retort.train.processes.stop import stop_request
@@ -38,19 +37,6 @@ from retort.train.run.training import TrainingRun
 from retort.train.run.verdict import RunResult, Trained, finish, judge
 
 _log = logging.getLogger(__name__)
-
-
-def refuse_more_than_shards(config: TrainingRecipe, size: int) -> None:
-    """
-    Raises:
-        ConfigError: there are more processes than logical shards.
-    """
-    if size > config.train.shards:
-        raise ConfigError(
-            f"train.shards: {config.train.shards} logical shards cannot be shared by {size} processes; "
-            "start at most as many, or choose more shards (which is another recipe, with another "
-            "result)"
-        )
 
 
 def run_recipe(
@@ -75,7 +61,6 @@ def run_recipe(
             computed again and is another.
     """
     start = time.time()
-    refuse_more_than_shards(recipe.config, world.size)
     if not world.is_main:
         _train(recipe, run, world, mark, metrics_port)
         world.alone(lambda: None)  # which is `conclude` of the first rank, below

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from retort.core.cli import Invocation, seal_line
 from retort.core.config import to_yaml
-from retort.core.errors import VerificationError, shown
+from retort.core.errors import ConfigError, VerificationError, shown
 from retort.train.processes.environment import endpoint_of
 from retort.train.processes.failures import recorded
 from retort.train.processes.world import joined
+from retort.train.recipe import TrainingRecipe
 from retort.train.run.directory import REPORT
 from retort.train.run.request import Request, load, typed
-from retort.train.run.run import refuse_more_than_shards, run_recipe
+from retort.train.run.run import run_recipe
 from retort.train.run.source import source_facts
 from retort.train.run.verdict import RunResult
 
@@ -36,7 +37,7 @@ def work(request: Request, invocation: Invocation) -> int:
         # Before the ranks meet: each finds a mistake that all have made by itself, and does not take
         # the end of another, who was faster, for a loss.
         recipe = load(request, invocation)
-        refuse_more_than_shards(recipe.config, endpoint.size if endpoint else 1)
+        _refuse_more_than_shards(recipe.config, endpoint.size if endpoint else 1)
         world = joining.enter_context(
             joined(os.environ, request.join_timeout_s, collective_timeout_s=request.collective_s)
         )
@@ -57,6 +58,19 @@ def work(request: Request, invocation: Invocation) -> int:
         if result is not None:
             _tell(result, request, invocation)
     return 0
+
+
+def _refuse_more_than_shards(config: TrainingRecipe, size: int) -> None:
+    """
+    Raises:
+        ConfigError: there are more processes than logical shards.
+    """
+    if size > config.train.shards:
+        raise ConfigError(
+            f"train.shards: {config.train.shards} logical shards cannot be shared by {size} processes; "
+            "start at most as many, or choose more shards (which is another recipe, with another "
+            "result)"
+        )
 
 
 def _tell(result: RunResult, request: Request, invocation: Invocation) -> None:
