@@ -1,4 +1,4 @@
-"""How fast products of one order are, beside those that PyTorch takes from the processor's tuned library.
+"""How fast kernels of one order are, beside those that PyTorch takes from the processor's tuned library.
 
 Both sides take turns, and the ratio of each pair counts, so that a machine that others slow down slows both. Weights
 are packed before, as they are once a step; what a step packs anew is in the time.
@@ -15,6 +15,8 @@ import torch
 
 from benchmarks.markdown import Section, Target, table
 from benchmarks.page import Page, arguments
+from retort.kernels.attention import Setting, attended
+from retort.kernels.elementwise import dropout_at
 from retort.kernels.library import usable
 from retort.kernels.products import pack, product
 
@@ -25,7 +27,11 @@ _MODELS = {
     "LLaMA, 512 wide": ((512, 512), (512, 1376), (1376, 512)),
 }
 """Inputs and outputs of the layers."""
-_LEAST, _EFFICIENT = 0.95, 0.9
+_HEADS = {"MiniLM": (12, 32), "DistilBERT": (12, 64), "LLaMA, 512 wide": (8, 64)}
+"""Heads and their width."""
+_NEWS, _TEXTS = (20, 110), 32
+"""From how many tokens to below how many, and how many texts."""
+_LEAST, _EFFICIENT, _FASTER = 0.95, 0.9, 1.5
 
 
 @dataclass(frozen=True)
@@ -131,12 +137,68 @@ def scale(runs: int) -> Section:
     return Section((target,), f"## Two threads\n\n{table(heads, rows, 'llr')}")
 
 
+def attend(runs: int) -> Section:
+    """Forward and backward of attention over texts as long as news, with dropout of its weights.
+
+    PyTorch's takes batches of one length, so its texts are padded and a mask says where.
+    """
+    torch.set_num_threads(1)
+    drawn = torch.Generator().manual_seed(0)
+    lengths = torch.randint(*_NEWS, (_TEXTS,), generator=drawn)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    tokens, longest = int(offsets[-1]), int(lengths.max())
+    seen = (torch.arange(longest) < lengths[:, None])[:, None, None]
+    rows, ratios = [], []
+    for model, (heads, width) in _HEADS.items():
+        for probability in (0.1, 0.0):
+            packed = [torch.randn(tokens, heads, width, generator=drawn) for _ in range(4)]
+            padded = [torch.randn(_TEXTS, heads, longest, width, generator=drawn) for _ in range(4)]
+            setting = Setting(width**-0.5, dropout=dropout_at(probability, 0))
+
+            def ours(packed: list[torch.Tensor] = packed, setting: Setting = setting) -> None:
+                q, k, v, above = packed
+                leaves = [one.requires_grad_() for one in (q, k, v)]
+                made = attended(leaves[0], leaves[1], leaves[2], offsets, setting)
+                torch.autograd.backward(made, above)
+
+            def theirs(
+                padded: list[torch.Tensor] = padded, probability: float = probability
+            ) -> None:
+                q, k, v, above = padded
+                leaves = [one.requires_grad_() for one in (q, k, v)]
+                made = torch.nn.functional.scaled_dot_product_attention(
+                    *(leaves[0], leaves[1], leaves[2]), attn_mask=seen, dropout_p=probability
+                )
+                torch.autograd.backward(made, above)
+
+            _seconds(ours), _seconds(theirs)
+            taken = [(_seconds(ours), _seconds(theirs)) for _ in range(runs)]
+            mine, other = (1000 * statistics.median(side) for side in zip(*taken, strict=True))
+            ratio = statistics.median(two / one for one, two in taken)
+            if probability:
+                ratios.append(ratio)
+            figures = (f"{mine:.1f}", f"{other:.1f}", f"{ratio:.2f}")
+            rows.append((model, f"{heads} x {width}", str(probability), *figures))
+    target = Target(
+        "attention with dropout beside PyTorch's, at least",
+        f"{min(ratios):.2f}",
+        "at least 1.5",
+        min(ratios) >= _FASTER,
+    )
+    heads_of = ("model", "heads", "dropout", "ours, ms", "PyTorch, ms", "ratio")
+    words = (
+        f"## Attention\n\nForward and backward, one thread; {_TEXTS} texts of {int(lengths.min())} to {longest} "
+        f"tokens, {tokens} in all, which PyTorch pads to {_TEXTS * longest}."
+    )
+    return Section((target,), f"{words}\n\n{table(heads_of, rows, 'lllrrr')}")
+
+
 def main(typed: Sequence[str]) -> int:
     """Measure, write and print; 1 if a target was missed."""
-    parser = arguments("kernels", __doc__ or "", ("products", "threads"))
+    parser = arguments("kernels", __doc__ or "", ("products", "threads", "attention"))
     parser.add_argument("--runs", type=int, default=31)
     options = parser.parse_args(typed)
-    parts = {"products": measure, "threads": scale}
+    parts = {"products": measure, "threads": scale, "attention": attend}
     page = Page("kernels", options.out)
     sections = [parts[name](options.runs) for name in options.parts]
     return 1 if page.write("Kernels", sections, ("torch", "ziglang"), typed) else 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.kernels.main import measure, pairs, scale
+from benchmarks.kernels.main import attend, measure, pairs, scale
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -22,3 +22,9 @@ def test_each_product_is_measured() -> None:
     assert all(float(row.split("|")[4]) > 0 for row in rows)
     assert section.targets[0].what.startswith("geometric mean")
     assert len([line for line in scale(1).text.splitlines() if " to " in line]) == 9
+
+
+def test_attention_is_measured_with_dropout_and_without() -> None:
+    rows = [line for line in attend(1).text.splitlines() if " x " in line]
+    assert len(rows) == 6
+    assert all(float(row.split("|")[4]) > 0 for row in rows)

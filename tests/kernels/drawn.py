@@ -1,4 +1,4 @@
-"""Numbers and matrices that tests of kernels draw."""
+"""Numbers and matrices that tests of kernels draw, and how far a result is from the exact one."""
 
 import torch
 from hypothesis import strategies as st
@@ -47,3 +47,18 @@ def inside(matrix: Tensor) -> Tensor:
 
 LAID = st.sampled_from([plain, transposed, inside])
 """The same matrix by other strides."""
+
+
+def error_in_units(found: Tensor, exact: Tensor) -> float:
+    """In units of the last place of the exact result, but at least half of one, which rounding costs.
+
+    Where that is no finite number, they must be the same.
+    """
+    rounded = exact.float()
+    differ = (found != rounded) & ~(found.isnan() & rounded.isnan())
+    found, exact, size = found[differ], exact[differ], rounded[differ].abs()
+    assert found.isfinite().all()
+    assert size.isfinite().all()
+    unit = torch.nextafter(size, torch.tensor(float("inf"))).double() - size.double()
+    away = (found.double() - exact).abs() / unit
+    return max(0.5, away.max().item()) if len(away) else 0.5

@@ -167,7 +167,7 @@ def test_it_composes_with_pytorch() -> None:
             torch.zeros(2, 3),
             torch.zeros(3, 5),
             torch.zeros(4),
-            "bias has 4 elements, and right 5 columns",
+            "bias has 4 elements in a row; give 5",
         ),
         (torch.zeros(2, 3).double(), torch.zeros(3, 5), None, "left is torch.float64 of shape"),
         (torch.zeros(2, 3), torch.zeros(3), None, r"matrix is torch.float32 of shape \[3\]"),

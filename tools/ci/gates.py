@@ -102,9 +102,16 @@ GATES = (
     ),
     Gate(
         "reproducibility",
-        "trains by 1, 2 and killed processes: equal seals; with another seed: a different one",
+        "trains by 1, 2 and killed processes: equal seals; kernels: equal bits on processors that QEMU plays",
         6,
-        (("python3", "tools/ci/reproducibility.py"),),
+        (
+            (
+                *("python3", "tools/ci/programs.py"),
+                *("qemu-aarch64=qemu-user", "qemu-x86_64=qemu-user"),
+            ),
+            ("./tools/bazel", "test", "//tests/kernels/processors:processors_test"),
+            ("python3", "tools/ci/reproducibility.py"),
+        ),
     ),
     Gate(
         "tests",

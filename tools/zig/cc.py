@@ -1,4 +1,4 @@
-"""Compiles C into a shared library with Zig's compiler, the same bytes on every builder.
+"""Compiles C into a shared library or a program with Zig's compiler, the same bytes on every builder.
 
 The compiler is a wheel with every libc that it needs, pinned by the lock as all wheels are. A source that is compiled
 once for each instruction set has SUFFIX defined as its name.
@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,12 +38,14 @@ def _zig() -> str:
     return str(pathlib.Path(found.origin).with_name("zig"))
 
 
-def compile_library(
+def compile_all(
     sources: Sequence[str],
     for_each: Sequence[str],
     sets: Sequence[str],
     target: str,
     out: pathlib.Path,
+    *,
+    shared: bool,
 ) -> None:
     """Compile and link.
 
@@ -51,6 +54,7 @@ def compile_library(
         for_each: compiled for each instruction set.
         sets: of each the suffix and the compiler's name of the processor, as in `avx2=x86_64_v3`.
         target: architecture, system and C library, as in `x86_64-linux-gnu.2.28`.
+        shared: a library; otherwise a program.
     Raises:
         subprocess.CalledProcessError: the compiler has said why.
     """
@@ -61,7 +65,7 @@ def compile_library(
         environment = {**os.environ, **cache}
 
         def zig(*arguments: str) -> None:
-            command = [_zig(), "cc", *_FLAGS, "-target", target, *arguments]
+            command = [_zig(), "cc", *_FLAGS, "-I.", "-target", target, *arguments]
             subprocess.run(command, env=environment, check=True)
 
         objects = []
@@ -72,10 +76,11 @@ def compile_library(
                 wide = [_WIDE] if architecture == "x86_64" else []
                 zig(f"-mcpu={processor}", *wide, f"-DSUFFIX={suffix}", "-c", source, "-o", made)
                 objects.append(made)
-        linked = str(folder / "linked.so")
+        linked = str(folder / "linked")
         plain = "generic" if architecture == "aarch64" else architecture
-        zig(f"-mcpu={plain}", "-shared", *sources, *objects, "-lpthread", "-s", "-o", linked)
-        out.write_bytes(pathlib.Path(linked).read_bytes())
+        kind = ["-shared"] if shared else []
+        zig(f"-mcpu={plain}", *kind, *sources, *objects, "-lpthread", "-s", "-o", linked)
+        shutil.copy(linked, out)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,10 +90,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--for-each", action="append", default=[])
     parser.add_argument("--source", action="append", default=[])
+    parser.add_argument("--shared", action="store_true")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     options = parser.parse_args(arguments)
     try:
-        compile_library(options.source, options.for_each, options.set, options.target, options.out)
+        compile_all(
+            *(options.source, options.for_each, options.set, options.target, options.out),
+            shared=options.shared,
+        )
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
     return 0

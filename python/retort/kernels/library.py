@@ -3,7 +3,7 @@
 import ctypes
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,58 +12,52 @@ from retort.core.errors import RetortError, UserError
 
 _SETS: Mapping[str, tuple[str, ...]] = {"x86_64": ("avx2", "avx512"), "aarch64": ("neon",)}
 """Of an architecture the instruction sets, from the oldest on."""
-_SIZE, _POINTER, _FLAG = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
-_SIGNATURES: Mapping[str, tuple[Any, list[Any]]] = {
-    "packed_floats": (_SIZE, [_SIZE, _SIZE]),
-    "pack": (None, [_SIZE, _SIZE, _POINTER, _SIZE, _SIZE, _POINTER]),
-    "product": (
-        None,
-        [
-            *(_SIZE, _SIZE, _SIZE, _POINTER, _SIZE, _SIZE),
-            *(_POINTER, _POINTER, _POINTER, _SIZE, _FLAG, _FLAG),
-        ],
-    ),
-    "norm": (
-        None,
-        [
-            *(_SIZE, _SIZE, _POINTER, _SIZE, _POINTER, _POINTER),
-            *(ctypes.c_float, _FLAG, _POINTER, _POINTER, _POINTER, _FLAG),
-        ],
-    ),
-    "norm_by_x": (
-        None,
-        [
-            *(_SIZE, _SIZE, _POINTER, _SIZE, _POINTER, _SIZE),
-            *(_POINTER, _POINTER, _POINTER, _FLAG, _POINTER, _FLAG),
-        ],
-    ),
-    "norm_by_weight": (
-        None,
-        [
-            *(_SIZE, _SIZE, _POINTER, _SIZE, _POINTER, _SIZE),
-            *(_POINTER, _POINTER, _POINTER, _POINTER, _FLAG),
-        ],
-    ),
+_TYPES: Mapping[str, Any] = {
+    "n": ctypes.c_int64,
+    "p": ctypes.c_void_p,
+    "f": ctypes.c_float,
+    "i": ctypes.c_int,
 }
+_SIGNATURES: Mapping[str, tuple[str, str]] = {
+    "packed_floats": ("nn", "n"),
+    "pack": ("nnpnnp", ""),
+    "product": ("nnn pnn ppp n ii", ""),
+    "norm": ("nn pnpp fi ppp i", ""),
+    "norm_by_x": ("nn pnpn ppp i p i", ""),
+    "norm_by_weight": ("nn pnpn pp pp i", ""),
+    "apply": ("i n pp i", ""),
+    "apply_gradient": ("i n ppp i", ""),
+    "dropout": ("nnp nif p i", ""),
+    "adamw": ("n pppp ffffffff i", ""),
+    "rotate": ("nnn pnn ppp f p i", ""),
+    "softmax": ("nn pn p i", ""),
+    "cross_entropy": ("nn pn pp f ppp i", ""),
+    "cross_entropy_gradient": ("nn ppn pp f ppp i", ""),
+    "add_rows": ("nn pp pn p i", ""),
+    "squares": ("n ppp i", ""),
+    "attention": ("nnnn p ppp p fi nif ppp i", "i"),
+    "attention_gradients": ("nnnn p pppp p fi nif pp ppp i", "i"),
+}
+"""Of each function its arguments and result: n is int64_t, p a pointer, f a float, i an int."""
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The kernels as compiled for one instruction set. All sets give the same bits.
+    """The kernels as compiled for one instruction set: functions of the files in `c`. All sets give the same bits.
 
     Attributes:
         instructions: its name: avx2, avx512 or neon.
-        packed_floats, pack, product: as in products.c.
-        norm, norm_by_x, norm_by_weight: as in norms.c.
+        functions: by their names there.
     """
 
     instructions: str
-    packed_floats: Any
-    pack: Any
-    product: Any
-    norm: Any
-    norm_by_x: Any
-    norm_by_weight: Any
+    functions: Mapping[str, Any] = field(repr=False)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.functions[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 @cache
@@ -79,7 +73,7 @@ def usable() -> tuple[Kernels, ...]:
         raise UserError(
             f"there are kernels for {' and '.join(_SETS)}, and this processor is {machine}"
         )
-    file = Path(__file__).with_name(f"kernels_{machine}.so")
+    file = Path(__file__).parent / "c" / f"kernels_{machine}.so"
     try:
         library = ctypes.CDLL(str(file))
     except OSError as error:
@@ -102,8 +96,9 @@ def kernels() -> Kernels:
 
 def _functions(library: ctypes.CDLL, instructions: str) -> Kernels:
     found = {}
-    for name, (result, arguments) in _SIGNATURES.items():
+    for name, (arguments, result) in _SIGNATURES.items():
         function = library[f"retort_{name}_{instructions}"]
-        function.restype, function.argtypes = result, arguments
+        function.argtypes = [_TYPES[one] for one in arguments if one != " "]
+        function.restype = _TYPES[result] if result else None
         found[name] = function
-    return Kernels(instructions, **found)
+    return Kernels(instructions, found)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.tensors import address, check, count_of_threads, rows
 
 
 def norm(
@@ -33,12 +34,12 @@ def norm(
         ValueError: the shapes do not fit, or a tensor is of another kind.
     """
     m, n = _sizes(x, weight, bias)
-    x, (weight, bias) = _rows(x), (weight.contiguous(), None if bias is None else bias.contiguous())
+    x, (weight, bias) = rows(x), (weight.contiguous(), None if bias is None else bias.contiguous())
     y, means, scales = torch.empty(m, n), torch.empty(m), torch.empty(m)
     (by or kernels()).norm(
-        *(m, n, x.data_ptr(), x.stride(0), weight.data_ptr(), _address(bias)),
+        *(m, n, x.data_ptr(), x.stride(0), weight.data_ptr(), address(bias)),
         *(epsilon, centred, y.data_ptr(), means.data_ptr(), scales.data_ptr()),
-        threads or torch.get_num_threads(),
+        count_of_threads(threads),
     )
     return y, means, scales
 
@@ -63,43 +64,27 @@ def norm_gradients(
         ValueError: as of `norm`.
     """
     m, n = _sizes(x, weight, None)
-    if above.shape != x.shape or above.dtype != x.dtype:
-        raise ValueError(f"the gradient is {above.dtype} of {list(above.shape)}, and x of {[m, n]}")
-    above, x, weight = _rows(above), _rows(x), weight.contiguous()
+    check(above, "above", 2, n)
+    if len(above) != m:
+        raise ValueError(f"above has {len(above)} rows, and x {m}")
+    above, x, weight = rows(above), rows(x), weight.contiguous()
     by_x, by_weight, by_bias = torch.empty(m, n), torch.empty(n), torch.empty(n)
     both = (m, n, above.data_ptr(), above.stride(0), x.data_ptr(), x.stride(0))
-    rows = (means.data_ptr(), scales.data_ptr())
-    count, by = threads or torch.get_num_threads(), by or kernels()
-    by.norm_by_x(*both, weight.data_ptr(), *rows, centred, by_x.data_ptr(), count)
-    by.norm_by_weight(*both, *rows, by_weight.data_ptr(), by_bias.data_ptr(), count)
+    of_rows = (means.data_ptr(), scales.data_ptr())
+    count, by = count_of_threads(threads), by or kernels()
+    by.norm_by_x(*both, weight.data_ptr(), *of_rows, centred, by_x.data_ptr(), count)
+    by.norm_by_weight(*both, *of_rows, by_weight.data_ptr(), by_bias.data_ptr(), count)
     return by_x, by_weight, by_bias
 
 
 def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
-    for name, tensor, dimensions in (("x", x, 2), ("weight", weight, 1), ("bias", bias, 1)):
-        if tensor is None:
-            continue
-        if (
-            tensor.dtype != torch.float32
-            or tensor.device.type != "cpu"
-            or tensor.dim() != dimensions
-            or tensor.shape[-1] != x.shape[-1]
-        ):
-            raise ValueError(
-                f"{name} is {tensor.dtype} of shape {list(tensor.shape)} on {tensor.device}; give float32 of "
-                f"{dimensions} dimensions on the CPU, as long as a row of x, {x.shape[-1]}"
-            )
+    check(x, "x", 2)
+    check(weight, "weight", 1, x.shape[1])
+    if bias is not None:
+        check(bias, "bias", 1, x.shape[1])
     if x.shape[1] == 0:
         raise ValueError("x has rows without a number, which have no mean")
     return x.shape[0], x.shape[1]
-
-
-def _rows(matrix: Tensor) -> Tensor:
-    return matrix if matrix.stride(1) == 1 else matrix.contiguous()
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
 
 
 @torch.library.custom_op("retort::norm", mutates_args=())

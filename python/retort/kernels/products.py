@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.tensors import address, check, count_of_threads
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def pack(matrix: Tensor, by: Kernels | None = None) -> Packed:
     Raises:
         ValueError: it is no such matrix.
     """
-    _check(matrix, "matrix")
+    check(matrix, "matrix", 2)
     by = by or kernels()
     k, n = matrix.shape
     floats = torch.empty(by.packed_floats(k, n))
@@ -57,33 +58,23 @@ def product(
     Raises:
         ValueError: the shapes do not fit, or a tensor is of another kind.
     """
-    _check(left, "left")
+    check(left, "left", 2)
     m, k = left.shape
     if k != right.k:
         raise ValueError(f"left has {k} columns, and right {right.k} rows")
     if bias is not None:
-        _check(bias, "bias", dimensions=1)
-        if bias.numel() != right.n:
-            raise ValueError(f"bias has {bias.numel()} elements, and right {right.n} columns")
+        check(bias, "bias", 1, right.n)
         bias = bias.contiguous()
     result = torch.empty(m, right.n)
     right.kernels.product(
         *(m, right.n, k),
         *(left.data_ptr(), *left.stride()),
         right.floats.data_ptr(),
-        None if bias is None else bias.data_ptr(),
+        address(bias),
         *(result.data_ptr(), right.n),
-        *(0, threads or torch.get_num_threads()),
+        *(0, count_of_threads(threads)),
     )
     return result
-
-
-def _check(tensor: Tensor, name: str, dimensions: int = 2) -> None:
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.dim() != dimensions:
-        raise ValueError(
-            f"{name} is {tensor.dtype} of shape {list(tensor.shape)} on {tensor.device}; give float32 of "
-            f"{dimensions} dimensions on the CPU"
-        )
 
 
 @torch.library.custom_op("retort::matmul", mutates_args=())

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels.h"
 #include "threads.h"
 #include "vectors.h"
 

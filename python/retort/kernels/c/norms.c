@@ -1,8 +1,8 @@
 /* LayerNorm and RMSNorm over the rows of a matrix (docs/arithmetic.md, "Norms"). */
 
-#include <math.h>
 #include <stdint.h>
 
+#include "kernels.h"
 #include "threads.h"
 #include "vectors.h"
 
@@ -31,13 +31,13 @@ static void forward(void *context, int64_t number) {
         Partial squares = {0};
         for (int64_t i = 0; i < n; i += PARTIAL) {
             const Partial d = only(load_some(x + i, n - i) - mean, n - i);
-            squares = __builtin_elementwise_fma(d, d, squares);
+            squares = fused(d, d, squares);
         }
-        const float scale = 1 / sqrtf(total(squares) / (float)n + it->epsilon);
+        const float scale = 1 / __builtin_sqrtf(total(squares) / (float)n + it->epsilon);
         for (int64_t i = 0; i < n; i += PARTIAL) {
             const Partial t = (load_some(x + i, n - i) - mean) * scale, weight = load_some(it->weight + i, n - i);
             const Partial made =
-                it->bias ? __builtin_elementwise_fma(t, weight, load_some(it->bias + i, n - i)) : t * weight;
+                it->bias ? fused(t, weight, load_some(it->bias + i, n - i)) : t * weight;
             store_some(y + i, made, n - i);
         }
         it->means[row] = mean;
@@ -64,14 +64,14 @@ static void backward(void *context, int64_t number) {
             const Partial t = (load_some(x + i, n - i) - mean) * scale;
             const Partial h = load_some(above + i, n - i) * load_some(it->weight + i, n - i);
             plain += h;
-            along = __builtin_elementwise_fma(h, only(t, n - i), along);
+            along = fused(h, only(t, n - i), along);
         }
         const float first = it->centred ? total(plain) / (float)n : 0, second = total(along) / (float)n;
         const Partial less = all(-second);
         for (int64_t i = 0; i < n; i += PARTIAL) {
             const Partial t = (load_some(x + i, n - i) - mean) * scale;
             const Partial h = load_some(above + i, n - i) * load_some(it->weight + i, n - i);
-            const Partial made = __builtin_elementwise_fma(t, less, h - first) * scale;
+            const Partial made = fused(t, less, h - first) * scale;
             store_some(it->result + row * n + i, made, n - i);
         }
     }
@@ -94,7 +94,7 @@ static void columns(void *context, int64_t number) {
         for (int64_t row = 0; row < it->m; row++) {
             const Partial above = load_some(it->above + row * it->stride_above + column, count);
             const Partial x = load_some(it->x + row * it->stride_x + column, count);
-            by_weight = __builtin_elementwise_fma(above, (x - it->means[row]) * it->scales[row], by_weight);
+            by_weight = fused(above, (x - it->means[row]) * it->scales[row], by_weight);
             by_bias += above;
         }
         store_some(it->result + column, by_weight, count);

@@ -1,0 +1,187 @@
+/* Softmax and cross-entropy of rows, sums of chosen rows, and sums of squares (docs/arithmetic.md, "Cross-entropy",
+ * "Embeddings" and "Sums of squares"). */
+
+#include "functions.h"
+#include "kernels.h"
+#include "threads.h"
+
+enum { ROWS = 16 };
+
+typedef struct {
+    int64_t m, n, stride;
+    const float *x, *weights, *above;
+    const int64_t *targets;
+    float smoothing, of_weights;
+    float *losses, *highest, *totals, *result;
+} Rows;
+
+/* Of a row its highest number, and the sum of the others' exponentials beside it. */
+static inline void sum_of_row(const float *x, int64_t n, float *highest, float *sum) {
+    Partial most = all(-__builtin_inff()), sums = {0};
+    for (int64_t i = 0; i < n; i += PARTIAL) {
+        const Partial some = load_or(x + i, n - i, most);
+        most = choose(some > most, some, most);
+    }
+    float lanes[PARTIAL];
+    memcpy(lanes, &most, sizeof lanes);
+    *highest = lanes[0];
+    for (int lane = 1; lane < PARTIAL; lane++) *highest = lanes[lane] > *highest ? lanes[lane] : *highest;
+    for (int64_t i = 0; i < n; i += PARTIAL)
+        sums += only(exponential(load_some(x + i, n - i) - *highest), n - i);
+    *sum = total(sums);
+}
+
+static void softmax(void *context, int64_t number) {
+    const Rows *it = context;
+    const int64_t n = it->n, end = least(it->m, (number + 1) * ROWS);
+    for (int64_t row = number * ROWS; row < end; row++) {
+        const float *x = it->x + row * it->stride;
+        float highest, sum;
+        sum_of_row(x, n, &highest, &sum);
+        const float share = 1 / sum;
+        for (int64_t i = 0; i < n; i += PARTIAL)
+            store_some(it->result + row * n + i, exponential(load_some(x + i, n - i) - highest) * share, n - i);
+    }
+}
+
+void EXPORT(softmax)(int64_t m, int64_t n, const float *x, int64_t stride, float *result, int threads) {
+    Rows rows = {.m = m, .n = n, .stride = stride, .x = x, .result = result};
+    retort_in_parts(softmax, &rows, (m + ROWS - 1) / ROWS, threads);
+}
+
+static inline Partial weights_of(const Rows *it, int64_t i) {
+    return it->weights ? load_some(it->weights + i, it->n - i) : only(all(1), it->n - i);
+}
+
+static void losses(void *context, int64_t number) {
+    const Rows *it = context;
+    const int64_t n = it->n, end = least(it->m, (number + 1) * ROWS);
+    for (int64_t row = number * ROWS; row < end; row++) {
+        const float *x = it->x + row * it->stride;
+        const int64_t target = it->targets[row];
+        it->losses[row] = it->highest[row] = it->totals[row] = 0;
+        if (target < 0) continue;
+        float highest, sum;
+        sum_of_row(x, n, &highest, &sum);
+        Partial lanes = all(sum);
+        lanes = logarithm(lanes);
+        const float log_of_sum = lanes[0], weight = it->weights ? it->weights[target] : 1;
+        const float of_target = weight * (log_of_sum - (x[target] - highest));
+        float loss = of_target;
+        if (it->smoothing > 0) {
+            Partial sums = {0};
+            for (int64_t i = 0; i < n; i += PARTIAL) {
+                const Partial each = log_of_sum - (load_some(x + i, n - i) - highest);
+                sums = fused(weights_of(it, i), only(each, n - i), sums);
+            }
+            const float share = it->smoothing / (float)n;
+            loss = __builtin_fmaf(1 - it->smoothing, of_target, share * total(sums));
+        }
+        it->losses[row] = loss;
+        it->highest[row] = highest;
+        it->totals[row] = sum;
+    }
+}
+
+/* Of each row the loss, its highest number and the sum of exponentials beside it; zeros where the target is negative. */
+void EXPORT(cross_entropy)(int64_t m, int64_t n, const float *x, int64_t stride, const int64_t *targets,
+                           const float *weights, float smoothing, float *result, float *highest, float *totals,
+                           int threads) {
+    Rows rows = {.m = m, .n = n, .stride = stride, .x = x, .targets = targets, .weights = weights,
+                 .smoothing = smoothing, .losses = result, .highest = highest, .totals = totals};
+    retort_in_parts(losses, &rows, (m + ROWS - 1) / ROWS, threads);
+}
+
+static void gradients(void *context, int64_t number) {
+    const Rows *it = context;
+    const int64_t n = it->n, end = least(it->m, (number + 1) * ROWS);
+    for (int64_t row = number * ROWS; row < end; row++) {
+        const float *x = it->x + row * it->stride;
+        float *result = it->result + row * n;
+        const int64_t target = it->targets[row];
+        if (target < 0) {
+            memset(result, 0, (size_t)n * sizeof *result);
+            continue;
+        }
+        const float of_target = (1 - it->smoothing) * (it->weights ? it->weights[target] : 1);
+        const float share = it->smoothing / (float)n, sum = __builtin_fmaf(share, it->of_weights, of_target);
+        const float scale = 1 / it->totals[row], above = it->above[row];
+        for (int64_t i = 0; i < n; i += PARTIAL) {
+            const Partial p = exponential(load_some(x + i, n - i) - it->highest[row]) * scale;
+            store_some(result + i, fused(all(-share), weights_of(it, i), p * sum), n - i);
+        }
+        result[target] -= of_target;
+        for (int64_t i = 0; i < n; i += PARTIAL)
+            store_some(result + i, load_some(result + i, n - i) * above, n - i);
+    }
+}
+
+/* The gradient by x, of `above`, those of the losses. */
+void EXPORT(cross_entropy_gradient)(int64_t m, int64_t n, const float *above, const float *x, int64_t stride,
+                                    const int64_t *targets, const float *weights, float smoothing, float *highest,
+                                    float *totals, float *result, int threads) {
+    Rows rows = {.m = m, .n = n, .stride = stride, .x = x, .targets = targets, .weights = weights,
+                 .smoothing = smoothing, .of_weights = (float)n, .above = above, .highest = highest,
+                 .totals = totals, .result = result};
+    if (weights) {
+        Partial sums = {0};
+        for (int64_t i = 0; i < n; i += PARTIAL) sums += weights_of(&rows, i);
+        rows.of_weights = total(sums);
+    }
+    retort_in_parts(gradients, &rows, (m + ROWS - 1) / ROWS, threads);
+}
+
+typedef struct {
+    int64_t count, n, stride;
+    const int64_t *order, *starts;
+    const float *x;
+    float *result;
+} Chosen;
+
+static void add_rows(void *context, int64_t number) {
+    const Chosen *it = context;
+    const int64_t end = least(it->count, (number + 1) * ROWS);
+    for (int64_t row = number * ROWS; row < end; row++)
+        for (int64_t i = 0; i < it->n; i += PARTIAL) {
+            Partial sum = {0};
+            for (int64_t one = it->starts[row]; one < it->starts[row + 1]; one++)
+                sum += load_some(it->x + it->order[one] * it->stride + i, it->n - i);
+            store_some(it->result + row * it->n + i, sum, it->n - i);
+        }
+}
+
+/* result[row] = +0 + x[order[starts[row]]] + ... + x[order[starts[row + 1] - 1]] */
+void EXPORT(add_rows)(int64_t count, int64_t n, const int64_t *order, const int64_t *starts, const float *x,
+                      int64_t stride, float *result, int threads) {
+    Chosen it = {count, n, stride, order, starts, x, result};
+    retort_in_parts(add_rows, &it, (count + ROWS - 1) / ROWS, threads);
+}
+
+typedef double Doubles __attribute__((vector_size(8 * PARTIAL)));
+
+typedef struct {
+    const int64_t *starts;
+    const float *x;
+    double *result;
+} Blocks;
+
+static void square(void *context, int64_t block) {
+    const Blocks *it = context;
+    const int64_t end = it->starts[block + 1];
+    Doubles sums = {0};
+    for (int64_t i = it->starts[block]; i < end; i += PARTIAL) {
+        const Doubles x = __builtin_convertvector(load_some(it->x + i, end - i), Doubles);
+        sums = __builtin_elementwise_fma(x, x, sums);
+    }
+    double lanes[PARTIAL];
+    memcpy(lanes, &sums, sizeof lanes);
+    for (int half = PARTIAL / 2; half; half /= 2)
+        for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
+    it->result[block] = lanes[0];
+}
+
+/* The sum of squares of each block, from its start to the next one's, in float64. */
+void EXPORT(squares)(int64_t blocks, const int64_t *starts, const float *x, double *result, int threads) {
+    Blocks it = {starts, x, result};
+    retort_in_parts(square, &it, blocks, threads);
+}

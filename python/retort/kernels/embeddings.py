@@ -1,0 +1,89 @@
+"""Rows of a table, and the gradient by it as the rows that were touched, in one order of sums."""
+
+import torch
+from torch import Tensor
+
+from retort.kernels.library import Kernels, kernels
+from retort.kernels.tensors import check, check_integers, count_of_threads, rows
+
+
+def touched(
+    above: Tensor, ids: Tensor, threads: int | None = None, by: Kernels | None = None
+) -> tuple[Tensor, Tensor]:
+    """The gradient by those rows of a table that were taken.
+
+    Args:
+        above: the gradient by each row taken, [m, n], float32 on the CPU.
+        ids: which were taken, [m], int64.
+        threads: as many as PyTorch's by default; not in the result.
+        by: the fastest kernels by default.
+    Returns:
+        The ids, each once, ascending, [k]; and of each its row, [k, n]: the sum in the order of `above`.
+    Raises:
+        ValueError: the shapes do not fit, or a tensor is of another kind.
+    """
+    check(above, "above", 2)
+    check_integers(ids, "ids")
+    if len(ids) != len(above):
+        raise ValueError(f"there are {len(ids)} ids, and {len(above)} rows of above")
+    above = rows(above)
+    in_order, order = ids.sort(stable=True)
+    taken, counts = torch.unique_consecutive(in_order, return_counts=True)
+    starts = torch.zeros(len(taken) + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=starts[1:])
+    sums = torch.empty(len(taken), above.shape[1])
+    (by or kernels()).add_rows(
+        *(len(taken), above.shape[1], order.data_ptr(), starts.data_ptr(), above.data_ptr()),
+        *(above.stride(0), sums.data_ptr(), count_of_threads(threads)),
+    )
+    return taken, sums
+
+
+@torch.library.custom_op("retort::embedding_gradient", mutates_args=())
+def _gradient(above: Tensor, ids: Tensor, count: int) -> Tensor:
+    taken, sums = touched(above, ids)
+    return torch.zeros(count, above.shape[1]).index_copy_(0, taken, sums)
+
+
+@_gradient.register_fake
+def _(above: Tensor, ids: Tensor, count: int) -> Tensor:
+    return above.new_empty(count, above.shape[1])
+
+
+@torch.library.custom_op("retort::embedding", mutates_args=())
+def embedding(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of a table, [m, n].
+
+    Args:
+        table: [count, n], float32 on the CPU.
+        ids: [m], int64, each from 0 to below count.
+    Raises:
+        ValueError: the shapes do not fit, a tensor is of another kind, or there is no such row.
+    """
+    check(table, "table", 2)
+    check_integers(ids, "ids")
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
+        raise ValueError(
+            f"ids are from {int(ids.min())} to {int(ids.max())}, and the table has {len(table)} rows"
+        )
+    return table.index_select(0, ids)
+
+
+@embedding.register_fake
+def _(table: Tensor, ids: Tensor) -> Tensor:
+    return table.new_empty(len(ids), table.shape[1])
+
+
+def _saved(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor
+) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.count = len(inputs[0])  # type: ignore[attr-defined]
+
+
+def _by_table(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> tuple[Tensor, None]:
+    (ids,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    return _gradient(above, ids, ctx.count), None  # type: ignore[attr-defined]
+
+
+embedding.register_autograd(_by_table, setup_context=_saved)

@@ -1,0 +1,50 @@
+"""What kernels take: float32 on the CPU."""
+
+import torch
+from torch import Tensor
+
+
+def check(tensor: Tensor, name: str, dimensions: int, last: int | None = None) -> None:
+    """Refuse what no kernel could read.
+
+    Args:
+        name: of the tensor, for the message.
+        last: the size of its last dimension, where it is known.
+    Raises:
+        ValueError: it is of another kind, or does not fit.
+    """
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or tensor.dim() != dimensions:
+        raise ValueError(
+            f"{name} is {tensor.dtype} of shape {list(tensor.shape)} on {tensor.device}; give float32 of "
+            f"{dimensions} dimensions on the CPU"
+        )
+    if last is not None and tensor.shape[-1] != last:
+        raise ValueError(f"{name} has {tensor.shape[-1]} elements in a row; give {last}")
+
+
+def check_integers(tensor: Tensor, name: str) -> None:
+    """Refuse what is not a row of int64 on the CPU.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    if tensor.dtype != torch.int64 or tensor.device.type != "cpu" or tensor.dim() != 1:
+        raise ValueError(
+            f"{name} is {tensor.dtype} of shape {list(tensor.shape)} on {tensor.device}; give int64 of one "
+            "dimension on the CPU"
+        )
+
+
+def rows(matrix: Tensor) -> Tensor:
+    """The same, with the elements of its last dimension beside each other."""
+    return matrix if matrix.stride(-1) == 1 or matrix.shape[-1] == 0 else matrix.contiguous()
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where its elements begin; None of none."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def count_of_threads(threads: int | None) -> int:
+    """As many as PyTorch's, unless told otherwise; not in any result."""
+    return threads or torch.get_num_threads()

@@ -1,0 +1,62 @@
+"""Kernels give the same bits on processors of other makers and another architecture, which QEMU plays.
+
+The battery is the kernels' own sources, compiled as they are for a library, with a program that calls each of them.
+"""
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PLAYED: Mapping[str, tuple[str, ...]] = {
+    "neon": ("qemu-aarch64", str(HERE / "battery_aarch64.elf")),
+    "Haswell": ("qemu-x86_64", "-cpu", "Haswell", str(HERE / "battery_x86_64.elf")),
+    "EPYC": ("qemu-x86_64", "-cpu", "EPYC", str(HERE / "battery_x86_64.elf")),
+    "Skylake-Client": ("qemu-x86_64", "-cpu", "Skylake-Client", str(HERE / "battery_x86_64.elf")),
+}
+
+
+def digests(command: Sequence[str]) -> dict[str, list[str]]:
+    """Of each instruction set what it told, in order."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    told: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        instructions, _, rest = line.partition(" ")
+        told.setdefault(instructions, []).append(rest)
+    return told
+
+
+@pytest.fixture(scope="module")
+def here() -> list[str]:
+    """What this processor's oldest instruction set tells, with which all others of it agree."""
+    told = digests([str(HERE / f"battery_{platform.machine()}.elf")])
+    first, *others = told.values()
+    assert len(first) > 50
+    for other in others:
+        assert other == first
+    return first
+
+
+def test_this_processors_instruction_sets_agree(here: list[str]) -> None:
+    assert len(set(here)) > 40, "numbers that are not all zero"
+
+
+@pytest.mark.parametrize("processor", PLAYED)
+def test_another_processor_agrees(processor: str, here: list[str]) -> None:
+    command = PLAYED[processor]
+    assert shutil.which(command[0]), f"install qemu-user, which has {command[0]}"
+    told = digests(command)
+    assert list(told.values()) == [here]
+    assert list(told) == ["neon" if processor == "neon" else "avx2"]
+
+
+@pytest.mark.parametrize("processor", ["Nehalem", "SandyBridge"])
+def test_a_processor_without_avx2_or_fma_is_told_from_the_others(processor: str) -> None:
+    done = subprocess.run(
+        ["qemu-x86_64", "-cpu", processor, str(HERE / "battery_x86_64.elf")], check=False
+    )
+    assert done.returncode == 2
