@@ -48,32 +48,38 @@ class Pair:
     theirs: Callable[[], object]
 
 
-def pairs(inputs: int, outputs: int, threads: int) -> list[Pair]:
-    """The three products of a layer: forward, by its input and by its weight."""
+def pairs(inputs: int, outputs: int, threads: int, *, rounded: bool = False) -> list[Pair]:
+    """The three products of a layer: forward, by its input and by its weight.
+
+    Args:
+        rounded: to bfloat16, activations in the time of both sides, weights before it.
+    """
     drawn = torch.Generator().manual_seed(0)
     x = torch.randn(_TOKENS, inputs, generator=drawn)
     above = torch.randn(_TOKENS, outputs, generator=drawn)
     weight = torch.randn(outputs, inputs, generator=drawn)
-    forward, backward = pack(weight.t()), pack(weight)
+    forward, backward = (pack(one, rounded=rounded) for one in (weight.t(), weight))
     operations = 2 * _TOKENS * inputs * outputs
+    dtype = torch.bfloat16 if rounded else torch.float32
+    theirs = weight.to(dtype)
     return [
         Pair(
             "forward",
             operations,
             lambda: product(x, forward, threads=threads),
-            lambda: x @ weight.t(),
+            lambda: x.to(dtype) @ theirs.t(),
         ),
         Pair(
             "by input",
             operations,
             lambda: product(above, backward, threads=threads),
-            lambda: above @ weight,
+            lambda: above.to(dtype) @ theirs,
         ),
         Pair(
             "by weight",
             operations,
-            lambda: product(above.t(), pack(x), threads=threads),
-            lambda: above.t() @ x,
+            lambda: product(above.t(), pack(x, rounded=rounded), threads=threads),
+            lambda: above.to(dtype).t() @ x.to(dtype),
         ),
     ]
 
@@ -85,12 +91,21 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def measure(runs: int) -> Section:
-    """One thread: each product of each model."""
+    """One thread, float32: each product of each model."""
+    return _measured(runs, "float32")
+
+
+def measure_rounded(runs: int) -> Section:
+    """The same of numbers rounded to bfloat16."""
+    return _measured(runs, "bfloat16")
+
+
+def _measured(runs: int, precision: str) -> Section:
     torch.set_num_threads(1)
     rows, ratios = [], []
     for model, layers in _MODELS.items():
         for inputs, outputs in layers:
-            for pair in pairs(inputs, outputs, 1):
+            for pair in pairs(inputs, outputs, 1, rounded=precision == "bfloat16"):
                 pair.ours(), pair.theirs()
                 taken = [(_seconds(pair.ours), _seconds(pair.theirs)) for _ in range(runs)]
                 ours, theirs = (
@@ -103,14 +118,14 @@ def measure(runs: int) -> Section:
                 rows.append((model, layer, pair.name, *figures))
     mean = math.exp(statistics.mean(map(math.log, ratios)))
     target = Target(
-        "geometric mean of the ratios, float32, one thread",
+        f"geometric mean of the ratios, {precision}, one thread",
         f"{mean:.2f}",
         f"at least {_LEAST}",
         mean >= _LEAST,
     )
     heads = ("model", "layer", "product", "ours, GFLOP/s", "PyTorch, GFLOP/s", "ratio")
     words = (
-        f"## One thread\n\n{_TOKENS} tokens; kernels for {usable()[-1].instructions}; medians of {runs} "
+        f"## One thread, {precision}\n\n{_TOKENS} tokens; kernels for {usable()[-1].instructions}; medians of {runs} "
         "in turn, and the median of the ratios of pairs."
     )
     return Section((target,), f"{words}\n\n{table(heads, rows, 'lllrrr')}")
@@ -195,10 +210,15 @@ def attend(runs: int) -> Section:
 
 def main(typed: Sequence[str]) -> int:
     """Measure, write and print; 1 if a target was missed."""
-    parser = arguments("kernels", __doc__ or "", ("products", "threads", "attention"))
+    parts = {
+        "products": measure,
+        "bfloat16": measure_rounded,
+        "threads": scale,
+        "attention": attend,
+    }
+    parser = arguments("kernels", __doc__ or "", tuple(parts))
     parser.add_argument("--runs", type=int, default=31)
     options = parser.parse_args(typed)
-    parts = {"products": measure, "threads": scale, "attention": attend}
     page = Page("kernels", options.out)
     sections = [parts[name](options.runs) for name in options.parts]
     return 1 if page.write("Kernels", sections, ("torch", "ziglang"), typed) else 0

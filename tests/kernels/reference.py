@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+_LEAST_NORMAL = np.float32(2.0**-126)
 
 
 def fma(a: Floats, b: Floats, c: Floats) -> Floats:
@@ -15,6 +16,12 @@ def fma(a: Floats, b: Floats, c: Floats) -> Floats:
     whose last bit is set. With more than twice the bits and two, rounding that to float32 is rounding once
     (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008, theorem 3).
     """
+    with np.errstate(all="ignore"):
+        result: Floats = _rounded_to_odd(a, b, c).astype(np.float32)
+    return result
+
+
+def _rounded_to_odd(a: Floats, b: Floats, c: Floats) -> NDArray[np.float64]:
     with np.errstate(all="ignore"):
         product = a.astype(np.float64) * b.astype(np.float64)
         addend = c.astype(np.float64)
@@ -26,8 +33,7 @@ def fma(a: Floats, b: Floats, c: Floats) -> Floats:
         away = (error > 0) == (total > 0)
         even = np.isfinite(total) & (error != 0) & (bits & 1 == 0)
         odd = np.where(even, np.where(away, bits + 1, bits - 1), bits)
-        result: Floats = odd.view(np.float64).astype(np.float32)
-    return result
+    return odd.view(np.float64)
 
 
 def product(left: Floats, right: Floats, bias: Floats | None = None) -> Floats:
@@ -38,6 +44,38 @@ def product(left: Floats, right: Floats, bias: Floats | None = None) -> Floats:
     if bias is not None:
         with np.errstate(all="ignore"):
             result = result + bias
+    return result
+
+
+def bfloat16(x: Floats) -> Floats:
+    """The nearest one, ties to even; zero where that is below the least normal number."""
+    bits = x.view(np.uint32).astype(np.uint64)
+    near = (bits + 0x7FFF + (bits >> np.uint64(16) & np.uint64(1))) & np.uint64(0xFFFF0000)
+    result = near.astype(np.uint32).view(np.float32)
+    result = np.where(np.abs(result) < _LEAST_NORMAL, np.copysign(np.float32(0), result), result)
+    return np.where(np.isnan(x), x, result)
+
+
+def _flushed(exact: NDArray[np.float64]) -> Floats:
+    """Rounded once to 24 bits; what is then below the least normal number is zero."""
+    with np.errstate(all="ignore"):
+        result: Floats = exact.astype(np.float32)
+        tiny = np.abs(exact) < float(_LEAST_NORMAL) * (1 - 2.0**-25)
+        return np.where(tiny, np.copysign(np.float32(0), result), result)
+
+
+def product_of_rounded(left: Floats, right: Floats) -> Floats:
+    """Of numbers rounded to bfloat16: two k at a time, the second first; an odd k has zeros beside it."""
+    odd = left.shape[1] % 2
+    left, right = (
+        bfloat16(np.pad(one, edges).astype(np.float32))
+        for one, edges in ((left, ((0, 0), (0, odd))), (right, ((0, odd), (0, 0))))
+    )
+    result = np.zeros((left.shape[0], right.shape[1]), np.float32)
+    for first in range(0, left.shape[1], 2):
+        for k in (first + 1, first):
+            parts = np.broadcast_arrays(left[:, k : k + 1], right[k : k + 1], result)
+            result = _flushed(_rounded_to_odd(*parts))
     return result
 
 

@@ -56,6 +56,45 @@ def test_any_product_has_the_bits_of_the_reference(
 
 
 @BY
+@settings(max_examples=40)
+@given(
+    shape=st.tuples(SIZES, st.integers(0, 90), SIZES),
+    drawn=st.tuples(
+        st.integers(0, 2**31), st.sampled_from([0.0, 0.02]), st.sampled_from([0, -60, -63])
+    ),
+    laid=st.tuples(LAID, LAID),
+    threads=st.integers(1, 4),
+)
+def test_any_product_of_rounded_numbers_has_the_bits_of_the_reference(
+    by: Kernels,
+    *,
+    shape: tuple[int, int, int],
+    drawn: tuple[int, float, int],
+    laid: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]],
+    threads: int,
+) -> None:
+    """Some are so small that sums of products come to lie around the least normal number."""
+    m, n, k = shape
+    seed, special, exponent = drawn
+    left, right = (
+        numbers(seed, *size, special=special) * 2.0**exponent for size in ((m, k), (k, n))
+    )
+    found = product(laid[0](left), pack(laid[1](right), by, rounded=True), threads=threads)
+    assert reference.same(found, reference.product_of_rounded(left.numpy(), right.numpy()))
+
+
+@BY
+def test_a_sum_that_rounds_up_to_the_least_normal_number_is_kept(by: Kernels) -> None:
+    """And one that does not is zero: x86 looks for what is tiny after rounding, to 24 bits."""
+    least = 2.0**-126
+    for below, told in ((2.0**-26, least), (2.0**-25, least), (1.5 * 2.0**-25, 0.0)):
+        # The second of a pair comes first: least, then what is taken off it.
+        left = torch.tensor([[2.0**-100, 2.0**-63]])
+        right = torch.tensor([[-below * 2.0**-26], [2.0**-63]])
+        assert product(left, pack(right, by, rounded=True)).item() == told
+
+
+@BY
 def test_a_product_in_parts_has_the_bits_of_the_whole(by: Kernels) -> None:
     left, right = numbers(0, 333, 300), numbers(1, 300, 205)
     whole = product(left, pack(right, by), threads=2)
@@ -153,6 +192,31 @@ def test_a_layer_is_that_of_pytorch_with_its_gradients() -> None:
         assert reference.same(one.grad, wanted)
 
 
+def test_a_layer_of_rounded_numbers_has_gradients_of_rounded_numbers() -> None:
+    x, weight, bias = numbers(0, 9, 33), numbers(1, 20, 33), numbers(2, 20)
+    above = numbers(3, 9, 20)
+    leaves = [one.clone().requires_grad_() for one in (x, weight, bias)]
+    made = linear(leaves[0], leaves[1], leaves[2], rounded=True)
+    torch.autograd.backward(made, above)
+    told = (
+        reference.product_of_rounded(above.numpy(), weight.numpy()),
+        reference.product_of_rounded(above.t().numpy(), x.numpy()),
+        reference.product(np.ones((1, 9), np.float32), above.numpy())[0],
+    )
+    product_of_both = reference.product_of_rounded(x.numpy(), weight.t().numpy())
+    assert reference.same(made.detach(), product_of_both + bias.numpy())
+    for one, wanted in zip(leaves, told, strict=True):
+        assert reference.same(one.grad, wanted)
+
+
+def test_a_layer_without_a_bias_has_gradients() -> None:
+    x, weight = numbers(0, 4, 3).requires_grad_(), numbers(1, 5, 3).requires_grad_()
+    torch.autograd.backward(linear(x, weight).sum())
+    assert x.grad is not None
+    assert weight.grad is not None
+    assert torch.allclose(x.grad, weight.sum(0).expand(4, 3), rtol=1e-4)
+
+
 def test_it_composes_with_pytorch() -> None:
     left, right, bias = (numbers(0, 5, 8), numbers(1, 8, 3), numbers(2, 3))
     arguments = tuple(one.requires_grad_() for one in (left, right, bias))
@@ -191,7 +255,8 @@ def test_the_fastest_kernels_are_taken() -> None:
     flags = Path("/proc/cpuinfo").read_text(encoding="ascii").split()
     if "avx2" in flags:
         has_v4 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags)
-        assert kernels().instructions == ("avx512" if has_v4 else "avx2")
+        fastest = "avx512_bf16" if has_v4 and "avx512_bf16" in flags else "avx512"
+        assert kernels().instructions == (fastest if has_v4 else "avx2")
 
 
 def test_a_processor_without_kernels_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

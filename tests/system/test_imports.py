@@ -9,7 +9,7 @@ import pytest
 import retort
 
 ROOT = Path(retort.__file__).parent
-LAYERS = ("core", "data", "models", "evaluate", "train")
+LAYERS = ("core", "kernels", "data", "models", "evaluate", "train")
 ALLOWED = {layer: set(LAYERS[: number + 1]) for number, layer in enumerate(LAYERS)}
 ALLOWED["serve"] = {"core", "models", "data.tokenizers", "serve"}
 ALLOWED["launch"] = {"core", "train.processes.launch", "train.recipe", "launch"}

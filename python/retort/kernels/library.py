@@ -10,7 +10,10 @@ from typing import Any
 
 from retort.core.errors import RetortError, UserError
 
-_SETS: Mapping[str, tuple[str, ...]] = {"x86_64": ("avx2", "avx512"), "aarch64": ("neon",)}
+_SETS: Mapping[str, tuple[str, ...]] = {
+    "x86_64": ("avx2", "avx512", "avx512_bf16"),
+    "aarch64": ("neon",),
+}
 """Of an architecture the instruction sets, from the oldest on."""
 _TYPES: Mapping[str, Any] = {
     "n": ctypes.c_int64,
@@ -19,9 +22,9 @@ _TYPES: Mapping[str, Any] = {
     "i": ctypes.c_int,
 }
 _SIGNATURES: Mapping[str, tuple[str, str]] = {
-    "packed_floats": ("nn", "n"),
-    "pack": ("nnpnnp", ""),
-    "product": ("nnn pnn ppp n ii", ""),
+    "packed_floats": ("nni", "n"),
+    "pack": ("nnpnn i p", ""),
+    "product": ("nnn pnn ppp n iii", ""),
     "norm": ("nn pnpp fi ppp i", ""),
     "norm_by_x": ("nn pnpn ppp i p i", ""),
     "norm_by_weight": ("nn pnpn pp pp i", ""),
@@ -46,7 +49,7 @@ class Kernels:
     """The kernels as compiled for one instruction set: functions of the files in `c`. All sets give the same bits.
 
     Attributes:
-        instructions: its name: avx2, avx512 or neon.
+        instructions: its name: avx2, avx512, avx512_bf16 or neon.
         functions: by their names there.
     """
 

@@ -45,13 +45,20 @@ static void products(void) {
     for (int one = 0; one < 4; one++) {
         const int64_t m = shapes[one][0], n = shapes[one][1], k = shapes[one][2];
         float *a = numbers(1, m * k), *b = numbers(2, k * n), *bias = numbers(3, n), *y = room(m * n);
-        float *packed = room(EXPORT(packed_floats)(k, n));
-        EXPORT(pack)(k, n, b, n, 1, packed);
-        EXPORT(product)(m, n, k, a, k, 1, packed, bias, y, n, 0, 1 + one);
+        float *packed = room(EXPORT(packed_floats)(k + 1, n, 0));
+        EXPORT(pack)(k, n, b, n, 1, 0, packed);
+        EXPORT(product)(m, n, k, a, k, 1, packed, bias, y, n, 0, 0, 1 + one);
         floats_told("product", y, m * n);
-        EXPORT(pack)(k, n, b, 1, k, packed);
-        EXPORT(product)(m, n, k, a, 1, m, packed, 0, y, n, 1, 2);
+        EXPORT(pack)(k, n, b, 1, k, 0, packed);
+        EXPORT(product)(m, n, k, a, 1, m, packed, 0, y, n, 1, 0, 2);
         floats_told("product that goes on, of transposed matrices", y, m * n);
+        EXPORT(pack)(k, n, b, n, 1, 1, packed);
+        EXPORT(product)(m, n, k, a, k, 1, packed, 0, y, n, 0, 1, 2);
+        floats_told("product of bfloat16", y, m * n);
+        float *small = numbers(19, m * k);
+        for (int64_t i = 0; i < m * k; i++) small[i] *= 0x1p-122f;
+        EXPORT(product)(m, n, k, small, 1, m, packed, bias, y, n, 0, 1, 2);
+        floats_told("product of bfloat16, around the least normal number", y, m * n);
     }
 }
 

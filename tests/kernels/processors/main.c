@@ -5,7 +5,8 @@ int retort_processor(void);
 #if defined(__x86_64__)
 void retort_battery_avx2(void);
 void retort_battery_avx512(void);
-static void (*const BATTERIES[])(void) = {retort_battery_avx2, retort_battery_avx512};
+void retort_battery_avx512_bf16(void);
+static void (*const BATTERIES[])(void) = {retort_battery_avx2, retort_battery_avx512, retort_battery_avx512_bf16};
 #else
 void retort_battery_neon(void);
 static void (*const BATTERIES[])(void) = {retort_battery_neon};

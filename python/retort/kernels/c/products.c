@@ -1,8 +1,10 @@
-/* Products of float32 matrices, one answer on every processor (docs/arithmetic.md, "Products").
+/* Products of float32 matrices, one answer on every processor (docs/arithmetic.md, "Products" and "Products of
+ * bfloat16").
  *
  * Compiled once for each instruction set, which SUFFIX names. Every element of a product is a chain of fused
- * multiply-adds in the order of k, by itself: how vectors, tiles, blocks and threads cut the matrix is not in it.
- */
+ * multiply-adds in the order of k, by itself: how vectors, tiles, blocks and threads cut the matrix is not in it. Those
+ * of numbers rounded to bfloat16 have the order and the rounding of x86's vdpbf16ps, which takes two k at a time, the
+ * second first; where there is no such instruction, the same tiles run over the numbers in that order. */
 
 #include <stdint.h>
 #include <string.h>
@@ -10,6 +12,10 @@
 #include "kernels.h"
 #include "threads.h"
 #include "vectors.h"
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 /* Rows and vectors of a tile of the result that registers hold, with what is multiplied beside it. */
 #if defined(__AVX512F__)
@@ -22,12 +28,13 @@ enum { LANES = 4, ROWS = 8 };
 #error "no such instruction set"
 #endif
 enum { VECTORS = 2, COLUMNS = LANES * VECTORS };
-/* Blocks that the first and second caches hold: a panel of DEPTH x COLUMNS, and rows of DEPTH x BLOCK. */
-enum { DEPTH = 256, BLOCK = 12 * ROWS };
+/* Blocks that the second cache holds: a panel of DEPTH x COLUMNS, and rows of DEPTH x BLOCK. */
+enum { DEPTH = 512, BLOCK = 12 * ROWS };
 /* A product of fewer multiplications is over before another thread has woken. */
 enum { WORTH_A_THREAD = 1 << 17 };
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Whole __attribute__((vector_size(4 * LANES)));
 #define ALL_ROWS(one) one(1) one(2) one(3) one(4) one(5) one(6) MORE_ROWS(one)
 #if defined(__AVX512F__)
 #define MORE_ROWS(one) one(7) one(8) one(9) one(10) one(11) one(12) one(13) one(14)
@@ -72,29 +79,179 @@ static inline __attribute__((always_inline)) void tile(const int rows, int64_t d
         for (int v = 0; v < VECTORS; v++) store(result + row * stride + v * LANES, sums[row][v]);
 }
 
+#if defined(__AVX512BF16__)
+/* As floats that each hold a pair. */
+static inline __attribute__((always_inline)) void pairs(const int rows, int64_t depth, const float *restrict a,
+                                                        const float *restrict b, float *restrict result,
+                                                        int64_t stride, int begins) {
+    __m512 sums[ROWS][VECTORS];
+    for (int row = 0; row < rows; row++)
+        for (int v = 0; v < VECTORS; v++)
+            sums[row][v] = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(result + row * stride + v * LANES);
+    for (int64_t k = 0; k < depth; k++) {
+        __m512bh right[VECTORS];
+        for (int v = 0; v < VECTORS; v++) right[v] = (__m512bh)_mm512_loadu_ps(b + k * COLUMNS + v * LANES);
+#pragma clang loop unroll(full)
+        for (int row = 0; row < rows; row++) {
+            const __m512bh left = (__m512bh)_mm512_set1_ps(a[k * rows + row]);
+#pragma clang loop unroll(full)
+            for (int v = 0; v < VECTORS; v++) sums[row][v] = _mm512_dpbf16_ps(sums[row][v], left, right[v]);
+        }
+    }
+    for (int row = 0; row < rows; row++)
+        for (int v = 0; v < VECTORS; v++) _mm512_storeu_ps(result + row * stride + v * LANES, sums[row][v]);
+}
+#elif defined(__aarch64__)
+/* ARM would flush before rounding what x86 flushes after it: what is tiny is found by hand. */
+static Vector flushed(Vector sum, float one, Vector right, Vector before) {
+    const Whole size = (Whole)sum & 0x7fffffff, least_normal = (Whole){0} + 0x00800000;
+    const Whole tiny = size < least_normal, edge = size == least_normal;
+    int any = 0;
+    for (int lane = 0; lane < LANES; lane++) any |= edge[lane];
+    sum = (Vector)(((Whole)sum & ~tiny) | ((Whole)sum & tiny & (int32_t)0x80000000));
+    for (int lane = 0; any && lane < LANES; lane++) {
+        /* Exact enough: a product of two bfloat16 has 16 bits, and what is far below decides nothing. */
+        const double exact = (double)one * right[lane] + before[lane];
+        if (edge[lane] && __builtin_fabs(exact) < 0x1.ffffffp-127) sum[lane] = exact < 0 ? -0.0f : 0.0f;
+    }
+    return sum;
+}
+
+static void pairs(const int rows, int64_t depth, const float *restrict a, const float *restrict b,
+                  float *restrict result, int64_t stride, int begins) {
+    for (int row = 0; row < rows; row++)
+        for (int v = 0; v < VECTORS; v++) {
+            Vector sum = begins ? (Vector){0} : load(result + row * stride + v * LANES);
+            for (int64_t k = 0; k < depth; k++) {
+                const float one = a[k * rows + row];
+                const Vector right = load(b + k * COLUMNS + v * LANES), before = sum;
+                sum = flushed(__builtin_elementwise_fma((Vector){0} + one, right, before), one, right, before);
+            }
+            store(result + row * stride + v * LANES, sum);
+        }
+}
+#else
+#define pairs tile
+#endif
+
+#if defined(__AVX512BF16__)
+enum { IN_ONE = 2 };
+#else
+enum { IN_ONE = 1 }; /* numbers that one float of a panel or strip of rounded numbers holds */
+#endif
+
 #define DEFINE(count)                                                                                          \
     static void tile_of_##count(int64_t depth, const float *a, const float *b, float *result, int64_t stride,  \
                                 int begins) {                                                                  \
         tile(count, depth, a, b, result, stride, begins);                                                      \
+    }                                                                                                          \
+    static void pairs_of_##count(int64_t depth, const float *a, const float *b, float *result, int64_t stride, \
+                                 int begins) {                                                                 \
+        pairs(count, depth, a, b, result, stride, begins);                                                     \
     }
 ALL_ROWS(DEFINE)
 #undef DEFINE
 
 typedef void Tile(int64_t, const float *, const float *, float *, int64_t, int);
 #define NAME(count) tile_of_##count,
-static Tile *const TILES[] = {ALL_ROWS(NAME)};
+#define NAME_OF_PAIRS(count) pairs_of_##count,
+static Tile *const TILES[][ROWS] = {{ALL_ROWS(NAME)}, {ALL_ROWS(NAME_OF_PAIRS)}};
 #undef NAME
+#undef NAME_OF_PAIRS
+
+/* Whether results below the least normal number are flushed to zero; what is rounded has none of them. */
+static void flush(int on) {
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr(on ? 0x9f80 : 0x1f80);
+#else
+    (void)on;
+#endif
+}
+
+/* The nearest bfloat16, ties to even, as a float; zero where that is below the least normal number. */
+static inline float rounded(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t near = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    const uint32_t kept = (near & 0x7fffffff) < 0x00800000 ? near & 0x80000000 : near;
+    bits = x == x ? kept : 0x7fc00000;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Two of them in one float, the first in its lower half. */
+static inline float pair(float first, float second) {
+    uint32_t low, high;
+    memcpy(&low, &first, sizeof low);
+    memcpy(&high, &second, sizeof high);
+    high = (high & 0xffff0000) | low >> 16;
+    memcpy(&first, &high, sizeof first);
+    return first;
+}
+
+/* Number j of a chain of k rounded numbers, in the order in which they are multiplied. */
+static inline float in_order(const float *from, int64_t stride, int64_t j, int64_t k) {
+    if (IN_ONE == 2) return pair(rounded(from[2 * j * stride]), 2 * j + 1 < k ? rounded(from[(2 * j + 1) * stride]) : 0);
+    return (j ^ 1) < k ? rounded(from[(j ^ 1) * stride]) : 0;
+}
+
+/* Float j of `count` chains that lie beside each other. */
+static void beside(const float *restrict from, int64_t stride, int64_t j, int64_t k, int64_t count,
+                   float *restrict to) {
+    const int64_t row = IN_ONE == 2 ? 2 * j : j ^ 1;
+    const float *one = from + row * stride, *other = one + stride;
+    if (row >= k)
+        memset(to, 0, (size_t)count * sizeof *to);
+    else if (IN_ONE == 1)
+        for (int64_t i = 0; i < count; i++) to[i] = rounded(one[i]);
+    else if (row + 1 < k)
+        for (int64_t i = 0; i < count; i++) to[i] = pair(rounded(one[i]), rounded(other[i]));
+    else
+        for (int64_t i = 0; i < count; i++) to[i] = pair(rounded(one[i]), 0);
+}
+
+/* `count` floats of a chain from float `first` on, which is an even one. */
+static void along(const float *restrict from, int64_t stride, int64_t first, int64_t count, int64_t k,
+                  float *restrict to) {
+    const int64_t whole = stride != 1 ? 0 : IN_ONE == 2 ? least(count, k / 2 - first) : least(count, k / 2 * 2 - first);
+    if (IN_ONE == 2)
+        for (int64_t j = 0; j < whole; j++)
+            to[j] = pair(rounded(from[2 * (first + j)]), rounded(from[2 * (first + j) + 1]));
+    else
+        for (int64_t j = 0; j < whole; j += 2) {
+            to[j] = rounded(from[first + j + 1]);
+            to[j + 1] = rounded(from[first + j]);
+        }
+    for (int64_t j = whole; j < count; j++) to[j] = in_order(from, stride, first + j, k);
+}
+
+/* How many floats a chain of k numbers is. */
+static inline int64_t floats_of(int64_t k, int is_rounded) { return is_rounded ? (k + 1) / 2 * (2 / IN_ONE) : k; }
 
 /* Floats that `pack` writes of a matrix of k rows and n columns. */
-int64_t EXPORT(packed_floats)(int64_t k, int64_t n) { return (n + COLUMNS - 1) / COLUMNS * COLUMNS * k; }
+int64_t EXPORT(packed_floats)(int64_t k, int64_t n, int is_rounded) {
+    return (n + COLUMNS - 1) / COLUMNS * COLUMNS * floats_of(k, is_rounded);
+}
 
 /* Panels of COLUMNS columns, all k of each, with zeros beyond the last column. */
-void EXPORT(pack)(int64_t k, int64_t n, const float *b, int64_t stride_k, int64_t stride_n, float *packed) {
+void EXPORT(pack)(int64_t k, int64_t n, const float *b, int64_t stride_k, int64_t stride_n, int is_rounded,
+                  float *packed) {
+    const int64_t depth = floats_of(k, is_rounded);
     for (int64_t first = 0; first < n; first += COLUMNS) {
         const int64_t columns = least(COLUMNS, n - first);
         const float *from = b + first * stride_n;
-        for (int64_t row = 0; row < k; row++, packed += COLUMNS, from += stride_k) {
-            for (int64_t j = 0; j < columns; j++) packed[j] = from[j * stride_n];
+        for (int64_t j = 0; is_rounded && stride_n != 1 && j < columns; j++)
+            for (int64_t row = 0; row < depth; row += DEPTH) {
+                float chain[DEPTH];
+                const int64_t count = least(DEPTH, depth - row);
+                along(from + j * stride_n, stride_k, row, count, k, chain);
+                for (int64_t i = 0; i < count; i++) packed[(row + i) * COLUMNS + j] = chain[i];
+            }
+        for (int64_t row = 0; row < depth; row++, packed += COLUMNS) {
+            if (!is_rounded)
+                for (int64_t j = 0; j < columns; j++) packed[j] = from[row * stride_k + j * stride_n];
+            else if (stride_n == 1)
+                beside(from, stride_k, row, k, columns, packed);
             for (int64_t j = columns; j < COLUMNS; j++) packed[j] = 0;
         }
     }
@@ -105,14 +262,36 @@ typedef struct {
     const float *a, *packed, *bias;
     float *result;
     int64_t blocks, panels_each;
-    int accumulates;
+    int accumulates, is_rounded;
 } Product;
 
-/* a[rows][depth], by strides, as strips of ROWS rows each of which has the rows of one k beside each other. */
+/* a[rows][depth] from its k-th float on, by strides, as strips of ROWS rows each of which has the rows of one k beside each other. */
 static void strips(const Product *it, int64_t row, int64_t rows, int64_t k, int64_t depth, float *to) {
+    for (int64_t j = 0; it->is_rounded && it->stride_m == 1 && j < depth; j++) {
+        float chain[BLOCK];
+        beside(it->a + row, it->stride_k, k + j, it->k, rows, chain);
+        for (int64_t first = 0; first < rows; first += ROWS) {
+            const int64_t some = least(ROWS, rows - first);
+            float *strip = to + first * depth + j * some;
+            if (some == ROWS)
+                memcpy(strip, chain + first, ROWS * sizeof *to);
+            else
+                memcpy(strip, chain + first, (size_t)some * sizeof *to);
+        }
+    }
     for (int64_t first = 0; first < rows; first += ROWS) {
         const int64_t some = least(ROWS, rows - first);
-        const float *from = it->a + (row + first) * it->stride_m + k * it->stride_k;
+        const float *from = it->a + (row + first) * it->stride_m;
+        if (it->is_rounded) {
+            for (int64_t i = 0; it->stride_m != 1 && i < some; i++) {
+                float chain[DEPTH];
+                along(from + i * it->stride_m, it->stride_k, k, depth, it->k, chain);
+                for (int64_t j = 0; j < depth; j++) to[j * some + i] = chain[j];
+            }
+            to += some * depth;
+            continue;
+        }
+        from += k * it->stride_k;
         if (it->stride_m == 1) /* a transposed matrix: what is read together is beside each other */
             for (int64_t j = 0; j < depth; j++)
                 memcpy(to + j * some, from + j * it->stride_k, (size_t)some * sizeof *to);
@@ -143,24 +322,28 @@ static void part(void *context, int64_t number) {
     const int64_t row = number % it->blocks * BLOCK, rows = least(BLOCK, it->m - row);
     const int64_t begin = number / it->blocks * it->panels_each * COLUMNS;
     const int64_t end = least(it->n, begin + it->panels_each * COLUMNS);
-    for (int64_t k = 0; k < it->k; k += DEPTH) {
-        const int64_t depth = least(DEPTH, it->k - k);
+    const int64_t floats = floats_of(it->k, it->is_rounded);
+    Tile *const *tiles = TILES[it->is_rounded];
+    flush(it->is_rounded);
+    for (int64_t k = 0; k < floats; k += DEPTH) {
+        const int64_t depth = least(DEPTH, floats - k);
         const int begins = k == 0 && !it->accumulates;
         strips(it, row, rows, k, depth, left);
         for (int64_t column = begin; column < end; column += COLUMNS) {
             const int64_t columns = least(COLUMNS, end - column);
-            const float *right = it->packed + column * it->k + k * COLUMNS;
+            const float *right = it->packed + column * floats + k * COLUMNS;
             for (int64_t first = 0; first < rows; first += ROWS) {
                 const int64_t some = least(ROWS, rows - first);
                 float *result = it->result + (row + first) * it->stride_result + column;
                 const float *strip = left + first * depth;
                 if (columns == COLUMNS)
-                    TILES[some - 1](depth, strip, right, result, it->stride_result, begins);
+                    tiles[some - 1](depth, strip, right, result, it->stride_result, begins);
                 else
-                    narrow(TILES[some - 1], some, columns, depth, strip, right, result, it->stride_result, begins);
+                    narrow(tiles[some - 1], some, columns, depth, strip, right, result, it->stride_result, begins);
             }
         }
     }
+    flush(0);
     for (int64_t i = row; i < row + rows; i++) {
         float *result = it->result + i * it->stride_result;
         if (it->k == 0 && !it->accumulates) memset(result + begin, 0, (size_t)(end - begin) * sizeof *result);
@@ -171,7 +354,7 @@ static void part(void *context, int64_t number) {
 /* result[m][n] = a[m][k] b[k][n] (+ bias[n]), or goes on with what result holds; b as `pack` has it. */
 void EXPORT(product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t stride_m, int64_t stride_k,
                      const float *packed, const float *bias, float *result, int64_t stride_result, int accumulates,
-                     int threads) {
+                     int is_rounded, int threads) {
     if (m == 0 || n == 0) return;
     const int64_t blocks = (m + BLOCK - 1) / BLOCK, panels = (n + COLUMNS - 1) / COLUMNS;
     if (m * n * k < WORTH_A_THREAD) threads = 1;
@@ -179,6 +362,7 @@ void EXPORT(product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t st
     int64_t across = (4 * threads + blocks - 1) / blocks;
     across = threads == 1 ? 1 : least(across, panels);
     const int64_t each = (panels + across - 1) / across;
-    Product product = {m, n, k, stride_m, stride_k, stride_result, a, packed, bias, result, blocks, each, accumulates};
+    Product product = {m, n, k, stride_m, stride_k, stride_result, a, packed, bias, result, blocks, each, accumulates,
+                       is_rounded};
     retort_in_parts(part, &product, blocks * ((panels + each - 1) / each), threads);
 }
