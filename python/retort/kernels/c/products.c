@@ -265,8 +265,57 @@ typedef struct {
     int accumulates, is_rounded;
 } Product;
 
-/* a[rows][depth] from its k-th float on, by strides, as strips of ROWS rows each of which has the rows of one k beside each other. */
+typedef float Four __attribute__((vector_size(16)));
+
+/* to[j][i] = from[i][j], of `rows` rows. */
+static void turned(int64_t rows, int64_t depth, const float *restrict from, int64_t stride, float *restrict to) {
+    int64_t i = 0;
+    for (; i + 4 <= rows; i += 4) {
+        const float *row = from + i * stride;
+        int64_t j = 0;
+        for (; j + 4 <= depth; j += 4) {
+            Four a, b, c, d;
+            memcpy(&a, row + j, sizeof a);
+            memcpy(&b, row + stride + j, sizeof b);
+            memcpy(&c, row + 2 * stride + j, sizeof c);
+            memcpy(&d, row + 3 * stride + j, sizeof d);
+            const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            const Four AB = __builtin_shufflevector(a, b, 2, 6, 3, 7), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            const Four columns[] = {
+                __builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+                __builtin_shufflevector(AB, CD, 0, 1, 4, 5), __builtin_shufflevector(AB, CD, 2, 3, 6, 7)};
+            for (int one = 0; one < 4; one++) memcpy(to + (j + one) * rows + i, columns + one, sizeof(Four));
+        }
+        for (; j < depth; j++)
+            for (int one = 0; one < 4; one++) to[j * rows + i + one] = row[one * stride + j];
+    }
+    for (; i < rows; i++)
+        for (int64_t j = 0; j < depth; j++) to[j * rows + i] = from[i * stride + j];
+}
+
+/* a[rows][depth] from its k-th float on, by strides, as strips of ROWS rows each of which has the rows of one k beside
+ * each other. */
 static void strips(const Product *it, int64_t row, int64_t rows, int64_t k, int64_t depth, float *to) {
+    for (int64_t first = 0; first < rows; first += ROWS) {
+        const int64_t some = least(ROWS, rows - first);
+        const float *from = it->a + (row + first) * it->stride_m, *at = from + k * it->stride_k;
+        float chains[ROWS * DEPTH], *strip = to + first * depth;
+        if (it->is_rounded && it->stride_m != 1) {
+            for (int64_t i = 0; i < some; i++)
+                along(from + i * it->stride_m, it->stride_k, k, depth, it->k, chains + i * depth);
+            turned(some, depth, chains, depth, strip);
+        } else if (!it->is_rounded && it->stride_m == 1) {
+            /* A transposed matrix: what is read together is beside each other. */
+            for (int64_t j = 0; j < depth; j++)
+                memcpy(strip + j * some, at + j * it->stride_k, (size_t)some * sizeof *to);
+        } else if (!it->is_rounded && it->stride_k == 1) {
+            turned(some, depth, at, it->stride_m, strip);
+        } else if (!it->is_rounded) {
+            for (int64_t i = 0; i < some; i++)
+                for (int64_t j = 0; j < depth; j++)
+                    strip[j * some + i] = at[i * it->stride_m + j * it->stride_k];
+        }
+    }
     for (int64_t j = 0; it->is_rounded && it->stride_m == 1 && j < depth; j++) {
         float chain[BLOCK];
         beside(it->a + row, it->stride_k, k + j, it->k, rows, chain);
@@ -278,27 +327,6 @@ static void strips(const Product *it, int64_t row, int64_t rows, int64_t k, int6
             else
                 memcpy(strip, chain + first, (size_t)some * sizeof *to);
         }
-    }
-    for (int64_t first = 0; first < rows; first += ROWS) {
-        const int64_t some = least(ROWS, rows - first);
-        const float *from = it->a + (row + first) * it->stride_m;
-        if (it->is_rounded) {
-            for (int64_t i = 0; it->stride_m != 1 && i < some; i++) {
-                float chain[DEPTH];
-                along(from + i * it->stride_m, it->stride_k, k, depth, it->k, chain);
-                for (int64_t j = 0; j < depth; j++) to[j * some + i] = chain[j];
-            }
-            to += some * depth;
-            continue;
-        }
-        from += k * it->stride_k;
-        if (it->stride_m == 1) /* a transposed matrix: what is read together is beside each other */
-            for (int64_t j = 0; j < depth; j++)
-                memcpy(to + j * some, from + j * it->stride_k, (size_t)some * sizeof *to);
-        else
-            for (int64_t i = 0; i < some; i++)
-                for (int64_t j = 0; j < depth; j++) to[j * some + i] = from[i * it->stride_m + j * it->stride_k];
-        to += some * depth;
     }
 }
 
