@@ -40,9 +40,35 @@ def test_the_gates_of_the_night_are_listed_apart() -> None:
     assert [row["name"] for row in by_night] == ["long", "agnews", "imdb", "latest", "cuda"]
 
 
-def test_what_continuous_integration_runs_is_every_listed_gate() -> None:
-    script = (CHECKOUT / ".ci/run").read_text()
-    assert "done < <(tools/ci/gate --list)" in script
+@pytest.mark.parametrize("failing", ["", "quality", "smoke", "tests", "images", "summary"])
+def test_what_continuous_integration_runs_is_every_listed_gate(
+    failing: str, tmp_path: pathlib.Path
+) -> None:
+    """The script itself, in a checkout whose gates only say that they ran."""
+    names = [gate.name for gate in gates.GATES if not gate.nightly]
+    programs = {
+        "tools/bazel": "echo /nowhere",
+        "tools/ci/gate": f"""
+            if [ "$1" = --list ]; then printf '%s 1 words\\n' {" ".join(names)}; exit; fi
+            echo "$1"; [ "$1" != "{failing}" ]""",
+        ".ci/run": (CHECKOUT / ".ci/run").read_text(),
+    }
+    for name, text in programs.items():
+        program = tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    ending = tmp_path / "tools/ci/summary.py"
+    ending.write_text(f"import sys\nprint('1 passed')\nsys.exit({int(failing == 'summary')})\n")
+    done = subprocess.run([tmp_path / ".ci/run"], stdout=subprocess.PIPE, text=True, check=False)
+    ran = done.stdout.split("\n")[:-2]
+    assert sorted(ran) == sorted(names)
+    assert ran.index("quality") < ran.index("tests"), "told in one piece, before the longest"
+    assert done.stdout.endswith("1 passed\n")
+    assert done.returncode == (1 if failing else 0)
+
+
+def test_every_test_is_a_gate() -> None:
     commands = [command for gate in gates.GATES if not gate.nightly for command in gate.commands]
     assert ("./tools/bazel", "test", "//...") in commands
 

@@ -151,6 +151,12 @@ def softmax(x: Floats) -> Floats:
         return e * (_f(1) / row_sum(e))[:, None]
 
 
+def softmax_gradient(above: Floats, p: Floats) -> Floats:
+    """By x."""
+    with np.errstate(all="ignore"):
+        return p * (above - row_sum(p, above)[:, None])
+
+
 def _highest(x: Floats) -> Floats:
     return np.fmax.reduce(x, axis=1, initial=_f(-np.inf), keepdims=True)
 
@@ -195,8 +201,8 @@ def cross_entropy_gradient(
         return np.where(targets[:, None] < 0, _f(0), result)
 
 
-def decisions(key: int, counters: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Philox4x32-10 of each counter of four words: its eight decisions, 16 bits each. [..., 4] to [..., 8]."""
+def random_words(key: int, counters: NDArray[np.uint32]) -> list[NDArray[np.uint64]]:
+    """Philox4x32-10 of each counter, [..., 4]: four words, [...]."""
     words = [counters[..., i].astype(np.uint64) for i in range(4)]
     key &= 2**64 - 1
     keys = [key & 0xFFFFFFFF, key >> 32]
@@ -210,6 +216,33 @@ def decisions(key: int, counters: NDArray[np.uint32]) -> NDArray[np.uint32]:
             first & low,
         ]
         keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return words
+
+
+def normal(count: int, key: int) -> Floats:
+    """Each by the first point of its own that is in the circle."""
+    element, made = np.arange(count, dtype=np.uint64), np.zeros(count, np.float32)
+    waiting = np.ones(count, bool)
+    attempt = 0
+    while waiting.any():
+        low, high = element & np.uint64(0xFFFFFFFF), element >> np.uint64(32)
+        counters = np.stack([low, high, low * 0 + attempt, low * 0], axis=-1).astype(np.uint32)
+        u, v = (
+            one.astype(np.uint32).view(np.int32).astype(np.float32) * _f(2.0**-31)
+            for one in random_words(key, counters)[:2]
+        )
+        s = _fma(u, u, v * v)
+        inside = (s > 0) & (s < 1) & waiting
+        with np.errstate(all="ignore"):
+            made = np.where(inside, u * np.sqrt(_f(-2) * log(s) / s), made)
+        waiting &= ~inside
+        attempt += 1
+    return made
+
+
+def decisions(key: int, counters: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Of each counter, [..., 4], its eight decisions of 16 bits, [..., 8]."""
+    words = random_words(key, counters)
     halves = [one >> np.uint64(shift) & np.uint64(0xFFFF) for one in words for shift in (0, 16)]
     return np.stack(halves, axis=-1).astype(np.uint32)
 

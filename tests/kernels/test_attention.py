@@ -124,7 +124,7 @@ def test_it_composes_with_pytorch() -> None:
         (((3, 4, 8), (3, 3, 8), (3, 3, 8)), [0, 3], "heads of q that are a multiple"),
         (((3, 4, 8), (3, 2, 8), (2, 2, 8)), [0, 3], "give as many tokens"),
         (((3, 4, 8), (3, 2, 6), (3, 2, 8)), [0, 3], "k has 6 elements in a row; give 8"),
-        (((3, 4, 8), (3, 2, 8), (3, 2, 8)), [0, 2], "offsets do not ascend from 0 to .* 3"),
+        (((3, 4, 8), (3, 2, 8), (3, 2, 8)), [0, 2], "offsets do not ascend from 0 to 3"),
         (((3, 4, 8), (3, 2, 8), (3, 2, 8)), [0, 2, 1, 3], "offsets do not ascend"),
         (((3, 4, 8), (3, 2, 8), (3, 2, 8)), [], "offsets do not ascend"),
     ],

@@ -20,6 +20,8 @@ from retort.kernels.elementwise import (
     dropout_at,
     dropped,
     gelu,
+    key_of,
+    normal,
     silu,
 )
 from retort.kernels.library import Kernels, usable
@@ -132,6 +134,26 @@ def test_dropout_in_parts_drops_as_in_the_whole_and_as_often_as_asked() -> None:
     torch.autograd.backward(dropped(leaf, dropout).sum())
     assert leaf.grad is not None
     assert torch.equal(leaf.grad, whole)
+
+
+@BY
+@settings(max_examples=10)
+@given(size=st.integers(0, 5000), key=st.integers(-(2**63), 2**63 - 1), threads=st.integers(1, 3))
+def test_normal_numbers_have_the_bits_of_the_reference(
+    by: Kernels, *, size: int, key: int, threads: int
+) -> None:
+    assert reference.same(normal([size], key, threads, by), functions.normal(size, key))
+
+
+def test_normal_numbers_are_normal_and_each_has_its_own_place() -> None:
+    drawn = normal([1000, 1000], key_of(1, "weights")).double().flatten()
+    expected = torch.distributions.Normal(0.0, 1.0)
+    ranked = expected.cdf(drawn.sort().values)  # type: ignore[no-untyped-call]
+    furthest = (ranked - torch.linspace(0, 1, len(drawn), dtype=torch.float64)).abs().max().item()
+    assert furthest < 1.95 / len(drawn) ** 0.5, "Kolmogorov and Smirnov, one in a thousand"
+    assert abs((drawn[1:] * drawn[:-1]).mean().item()) < 0.005
+    assert torch.equal(normal([77], key_of(1, "weights")).double(), drawn[:77])
+    assert not torch.equal(normal([77], key_of(2, "weights")).double(), drawn[:77])
 
 
 @BY

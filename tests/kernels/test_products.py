@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from retort.core.errors import UserError
+from retort.core.errors import RetortError, UserError
 from retort.kernels import library
 from retort.kernels.library import Kernels, kernels, usable
 from retort.kernels.products import linear, pack, product
@@ -257,6 +258,20 @@ def test_the_fastest_kernels_are_taken() -> None:
         has_v4 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(flags)
         fastest = "avx512_bf16" if has_v4 and "avx512_bf16" in flags else "avx512"
         assert kernels().instructions == (fastest if has_v4 else "avx2")
+
+
+def test_kernels_that_are_of_another_architecture_or_were_not_compiled_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    (tmp_path / "c").mkdir()
+    file = tmp_path / "c" / f"kernels_{platform.machine()}.so"
+    with pytest.raises(RetortError, match=f"{file}: cannot be loaded .* Bazel compiles it"):
+        library.usable.__wrapped__()
+    other = Path(sys.executable).read_bytes()[:64]
+    file.write_bytes(other[:18] + b"\xb7\x00" + other[20:])
+    with pytest.raises(RetortError, match=f"{file}: cannot be loaded .* Bazel compiles it"):
+        library.usable.__wrapped__()
 
 
 def test_a_processor_without_kernels_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

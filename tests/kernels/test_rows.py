@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from retort.kernels.embeddings import embedding, touched
+from retort.kernels.embeddings import embedding, summed, sums, touched
 from retort.kernels.library import Kernels, usable
-from retort.kernels.rows import cross_entropy, losses, losses_gradient, softmax
+from retort.kernels.rows import (
+    cross_entropy,
+    losses,
+    losses_gradient,
+    softmax,
+    softmax_gradient,
+    softmaxed,
+)
 from tests.kernels import functions, reference
 from tests.kernels.drawn import LAID, numbers
 
@@ -48,7 +55,11 @@ def test_rows_have_the_bits_of_the_reference(
     targets = drawn_targets(m, n, left_out=left_out)
     weights = numbers(3, n).abs() if weighted else None
     plain_weights = None if weights is None else weights.numpy()
-    assert reference.same(softmax(laid(x), threads, by), functions.softmax(x.numpy()))
+    shares = functions.softmax(x.numpy())
+    assert reference.same(softmax(laid(x), threads, by), shares)
+    by_shares = numbers(4, m, n)
+    gradient = softmax_gradient(by_shares, torch.from_numpy(shares), threads, by)
+    assert reference.same(gradient, functions.softmax_gradient(by_shares.numpy(), shares))
     found, *rest = losses(laid(x), targets, weights, smoothing, threads=threads, by=by)
     told = functions.cross_entropy(x.numpy(), targets.numpy(), plain_weights, smoothing)
     assert reference.same(found, told)
@@ -85,7 +96,13 @@ def test_cross_entropy_is_that_of_pytorch_with_its_gradient(
     assert theirs.grad is not None
     assert torch.allclose(found.double(), exact, atol=1e-5)
     assert torch.allclose(ours.grad.double(), theirs.grad, atol=1e-6)
-    assert torch.allclose(softmax(x).double(), x.double().softmax(1), atol=1e-6)
+    one, other = x.clone().requires_grad_(), x.double().requires_grad_()
+    shares, exact = softmaxed(one), other.softmax(1)
+    torch.autograd.backward([shares, exact], [x, x.double()])
+    assert torch.allclose(shares.double(), exact, atol=1e-6)
+    assert one.grad is not None
+    assert other.grad is not None
+    assert torch.allclose(one.grad.double(), other.grad, atol=1e-5)
 
 
 @BY
@@ -115,6 +132,20 @@ def test_rows_touched_have_the_bits_of_the_reference(
         assert reference.same(row, told)
 
 
+@BY
+def test_sums_of_sequences_have_the_bits_of_a_chain_and_their_gradient(by: Kernels) -> None:
+    x, offsets = numbers(0, 9, 21), torch.tensor([0, 4, 4, 9])
+    told = [
+        np.add.accumulate(np.vstack([np.zeros((1, 21), np.float32), x[a:b].numpy()]))[-1]
+        for a, b in ((0, 4), (4, 4), (4, 9))
+    ]
+    assert reference.same(sums(x, offsets, 2, by), np.stack(told))
+    leaf, above = x.clone().requires_grad_(), numbers(1, 3, 21)
+    torch.autograd.backward(summed(leaf, offsets), above)
+    assert leaf.grad is not None
+    assert torch.equal(leaf.grad, above[[0] * 4 + [2] * 5])
+
+
 def test_an_embedding_is_that_of_pytorch_with_its_gradient() -> None:
     table, above = numbers(0, 7, 5), torch.ones(2, 5)
     ids = torch.tensor([6, 6])
@@ -132,6 +163,8 @@ def test_they_compose_with_pytorch() -> None:
     weights = torch.ones(8)
     torch.library.opcheck(torch.ops.retort.cross_entropy.default, (x, targets, weights, 0.1))
     torch.library.opcheck(torch.ops.retort.embedding.default, (x, torch.tensor([3, 0, 3])))
+    torch.library.opcheck(torch.ops.retort.sums.default, (x, torch.tensor([0, 1, 4])))
+    torch.library.opcheck(torch.ops.retort.softmax.default, (x,))
 
 
 @pytest.mark.parametrize(
@@ -150,6 +183,14 @@ def test_they_compose_with_pytorch() -> None:
             "smoothing is from 0 to 1",
         ),
         (lambda: embedding(torch.zeros(3, 2), torch.tensor([3])), "ids are from 3 to 3, .* 3 rows"),
+        (
+            lambda: sums(torch.zeros(3, 2), torch.tensor([0, 2])),
+            "offsets do not ascend from 0 to 3",
+        ),
+        (
+            lambda: softmax_gradient(torch.zeros(2, 2), torch.zeros(1, 2)),
+            "above has 2 rows, and p 1",
+        ),
         (lambda: touched(torch.zeros(3, 2), torch.tensor([3])), "there are 1 ids, and 3 rows"),
     ],
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from retort.kernels.elementwise import Dropout
 from retort.kernels.library import Kernels, kernels
-from retort.kernels.tensors import check, check_integers, count_of_threads
+from retort.kernels.tensors import check, check_offsets, count_of_threads
 
 NOTHING = Dropout(0, 0)
 
@@ -110,20 +110,13 @@ def attention_gradients(
 def _sizes(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> tuple[int, int, int, int]:
     for one, name in ((q, "q"), (k, "k"), (v, "v")):
         check(one, name, 3, q.shape[-1])
-    check_integers(offsets, "offsets")
     tokens, heads, width = q.shape
     if k.shape != v.shape or k.shape[0] != tokens or k.shape[1] == 0 or heads % k.shape[1]:
         shapes = ", ".join(str(list(one.shape)) for one in (q, k, v))
         raise ValueError(
             f"q, k and v are {shapes}; give as many tokens, and heads of q that are a multiple of those of k and v"
         )
-    if (
-        len(offsets) == 0
-        or int(offsets[0]) != 0
-        or int(offsets[-1]) != tokens
-        or bool((offsets[1:] < offsets[:-1]).any())
-    ):
-        raise ValueError(f"offsets do not ascend from 0 to the number of tokens, {tokens}")
+    check_offsets(offsets, tokens)
     return len(offsets) - 1, heads, heads // k.shape[1], width
 
 

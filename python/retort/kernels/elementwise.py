@@ -1,11 +1,13 @@
-"""Functions of each number by itself, and dropout, with the same bits on every processor.
+"""Functions of each number by itself, dropout and normal numbers, with the same bits on every processor.
 
 Each function is one order of operations (docs/arithmetic.md, "Functions"). GELU: Hendrycks and Gimpel, "Gaussian Error
 Linear Units", 2016. SiLU: Elfwing, Uchibe and Doya, 2018. Dropout: Srivastava and others, 2014, by the random bits of
-Philox4x32-10 (Salmon and others, 2011).
+Philox4x32-10 (Salmon and others, 2011). Normal numbers: Marsaglia and Bray, "A Convenient Method for Generating Normal
+Variables", 1964.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,17 +94,33 @@ def dropout_at(probability: float, *place: int | str) -> Dropout:
 
     Args:
         probability: from 0 to below 1, taken to the nearest of 65,536 parts, and below 1.
-        place: what tells it from all others: seed, step, shard, layer and a name there. The key is the first eight
-            bytes, little-endian, of the SHA-256 of them, joined by slashes.
+        place: what tells it from all others: seed, step, shard, layer and a name there; see `key_of`.
     Raises:
         ValueError: there is no such probability.
     """
     if not 0 <= probability < 1:
         raise ValueError(f"a probability of dropout is from 0 to below 1, and not {probability}")
+    return Dropout(min(round(probability * 65_536), 65_535), key_of(*place))
+
+
+def key_of(*place: int | str) -> int:
+    """Philox's key of a place: the first eight bytes, little-endian, of the SHA-256 of its parts, joined by slashes."""
     digest = hashlib.sha256("/".join(map(str, place)).encode()).digest()
-    return Dropout(
-        min(round(probability * 65_536), 65_535), int.from_bytes(digest[:8], "little", signed=True)
-    )
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def normal(
+    shape: Sequence[int], key: int, threads: int | None = None, by: Kernels | None = None
+) -> Tensor:
+    """Numbers drawn from the normal distribution of mean 0 and deviation 1, each a function of the key and its number.
+
+    Args:
+        threads: as many as PyTorch's by default; not in the result.
+        by: the fastest kernels by default.
+    """
+    result = torch.empty(tuple(shape))
+    (by or kernels()).normal(result.numel(), key, result.data_ptr(), count_of_threads(threads))
+    return result
 
 
 def drop(

@@ -1,10 +1,10 @@
-"""Rows of a table, and the gradient by it as the rows that were touched, in one order of sums."""
+"""Rows of a table, the gradient by it as the rows that were touched, and sums of rows, in one order."""
 
 import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
-from retort.kernels.tensors import check, check_integers, count_of_threads, rows
+from retort.kernels.tensors import check, check_integers, check_offsets, count_of_threads, rows
 
 
 def touched(
@@ -31,18 +31,69 @@ def touched(
     taken, counts = torch.unique_consecutive(in_order, return_counts=True)
     starts = torch.zeros(len(taken) + 1, dtype=torch.int64)
     torch.cumsum(counts, 0, out=starts[1:])
-    sums = torch.empty(len(taken), above.shape[1])
+    found = torch.empty(len(taken), above.shape[1])
     (by or kernels()).add_rows(
         *(len(taken), above.shape[1], order.data_ptr(), starts.data_ptr(), above.data_ptr()),
-        *(above.stride(0), sums.data_ptr(), count_of_threads(threads)),
+        *(above.stride(0), found.data_ptr(), count_of_threads(threads)),
     )
-    return taken, sums
+    return taken, found
+
+
+def sums(
+    x: Tensor, offsets: Tensor, threads: int | None = None, by: Kernels | None = None
+) -> Tensor:
+    """Of the rows of each sequence, in their order from zero on.
+
+    Args:
+        x: [m, n], float32 on the CPU.
+        offsets: where each sequence begins and the last ends, int64 [sequences + 1], from 0 to m, ascending.
+        threads: as many as PyTorch's by default; not in the result.
+        by: the fastest kernels by default.
+    Returns:
+        [sequences, n].
+    Raises:
+        ValueError: a tensor is of another kind, or offsets do not ascend from 0 to m.
+    """
+    check(x, "x", 2)
+    check_offsets(offsets, len(x))
+    x, offsets, order = rows(x), offsets.contiguous(), torch.arange(len(x))
+    result = torch.empty(len(offsets) - 1, x.shape[1])
+    (by or kernels()).add_rows(
+        *(len(result), x.shape[1], order.data_ptr(), offsets.data_ptr(), x.data_ptr()),
+        *(x.stride(0), result.data_ptr(), count_of_threads(threads)),
+    )
+    return result
+
+
+@torch.library.custom_op("retort::sums", mutates_args=())
+def summed(x: Tensor, offsets: Tensor) -> Tensor:
+    """`sums`, with its gradient."""
+    return sums(x, offsets)
+
+
+@summed.register_fake
+def _(x: Tensor, offsets: Tensor) -> Tensor:
+    return x.new_empty(len(offsets) - 1, x.shape[1])
+
+
+def _save_offsets(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor
+) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _by_rows(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> tuple[Tensor, None]:
+    (offsets,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    return above.repeat_interleave(offsets.diff(), dim=0), None
+
+
+summed.register_autograd(_by_rows, setup_context=_save_offsets)
 
 
 @torch.library.custom_op("retort::embedding_gradient", mutates_args=())
 def _gradient(above: Tensor, ids: Tensor, count: int) -> Tensor:
-    taken, sums = touched(above, ids)
-    return torch.zeros(count, above.shape[1]).index_copy_(0, taken, sums)
+    taken, found = touched(above, ids)
+    return torch.zeros(count, above.shape[1]).index_copy_(0, taken, found)
 
 
 @_gradient.register_fake

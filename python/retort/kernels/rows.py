@@ -32,6 +32,28 @@ def softmax(x: Tensor, threads: int | None = None, by: Kernels | None = None) ->
     return result
 
 
+def softmax_gradient(
+    above: Tensor, p: Tensor, threads: int | None = None, by: Kernels | None = None
+) -> Tensor:
+    """The gradient by x of `softmax`, [m, n].
+
+    Args:
+        above: the gradient by the result, [m, n].
+        p: the result.
+    Raises:
+        ValueError: as of `softmax`, or the shapes differ.
+    """
+    check(p, "p", 2)
+    check(above, "above", 2, p.shape[1])
+    if len(above) != len(p):
+        raise ValueError(f"above has {len(above)} rows, and p {len(p)}")
+    above, p, result = above.contiguous(), p.contiguous(), torch.empty(p.shape)
+    (by or kernels()).softmax_gradient(
+        *(*p.shape, above.data_ptr(), p.data_ptr(), result.data_ptr()), count_of_threads(threads)
+    )
+    return result
+
+
 def losses(
     x: Tensor,
     targets: Tensor,
@@ -117,6 +139,41 @@ def _check(x: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[int, int
     if weights is not None:
         check(weights, "weights", 1, n)
     return m, n
+
+
+@torch.library.custom_op("retort::softmax", mutates_args=())
+def softmaxed(x: Tensor) -> Tensor:
+    """`softmax`, with its gradient."""
+    return softmax(x)
+
+
+@torch.library.custom_op("retort::softmax_gradient", mutates_args=())
+def _softmax_gradient(above: Tensor, p: Tensor) -> Tensor:
+    return softmax_gradient(above, p)
+
+
+@softmaxed.register_fake
+def _(x: Tensor) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@_softmax_gradient.register_fake
+def _(above: Tensor, p: Tensor) -> Tensor:
+    return p.new_empty(p.shape)
+
+
+def _save_softmax(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor
+) -> None:
+    ctx.save_for_backward(output)
+
+
+def _by_softmax(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> Tensor:
+    by_x: Tensor = _softmax_gradient(above, *ctx.saved_tensors)  # type: ignore[attr-defined]
+    return by_x
+
+
+softmaxed.register_autograd(_by_softmax, setup_context=_save_softmax)
 
 
 @torch.library.custom_op("retort::cross_entropy", mutates_args=())

@@ -35,6 +35,22 @@ def check_integers(tensor: Tensor, name: str) -> None:
         )
 
 
+def check_offsets(offsets: Tensor, count: int) -> None:
+    """Refuse what does not cut a row of `count` into sequences.
+
+    Raises:
+        ValueError: they are not int64 of one dimension on the CPU, or do not ascend from 0 to `count`.
+    """
+    check_integers(offsets, "offsets")
+    if (
+        len(offsets) == 0
+        or int(offsets[0]) != 0
+        or int(offsets[-1]) != count
+        or bool((offsets[1:] < offsets[:-1]).any())
+    ):
+        raise ValueError(f"offsets do not ascend from 0 to {count}")
+
+
 def rows(matrix: Tensor) -> Tensor:
     """The same, with the elements of its last dimension beside each other."""
     return matrix if matrix.stride(-1) == 1 or matrix.shape[-1] == 0 else matrix.contiguous()

@@ -92,6 +92,8 @@ static void elements(void) {
     }
     EXPORT(dropout)(n, 12345, x, 0x123456789abcdef, 6554, 1.11f, y, 2);
     floats_told("dropout", y, n);
+    EXPORT(normal)(n, 0x123456789abcdef, y, 2);
+    floats_told("normal numbers", y, n);
     EXPORT(adamw)(n, x, above, y, second, 0.7f, 0.999f, 1e-3f, 0.1f, 0.99f, 0.01f, 0.3f, 1e-8f, 2);
     floats_told("adamw, weight", x, n);
     floats_told("adamw, first moment", y, n);
@@ -110,6 +112,9 @@ static void rows(void) {
     for (int64_t row = 0; row < m; row++) targets[row] = row % 5 ? row * 3 : -100, order[row] = row * 8 % m;
     EXPORT(softmax)(m, n, x, n, y, 2);
     floats_told("softmax", y, m * n);
+    float *by_x = room(m * n);
+    EXPORT(softmax_gradient)(m, n, x, y, by_x, 2);
+    floats_told("softmax, by x", by_x, m * n);
     for (int smoothed = 0; smoothed < 2; smoothed++) {
         const float *weighted = smoothed ? weights : 0;
         EXPORT(cross_entropy)(m, n, x, n, targets, weighted, 0.1f * (float)smoothed, losses, highest, totals, 2);

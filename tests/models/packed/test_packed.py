@@ -20,6 +20,7 @@ from transformers import (
 
 from retort.models.config import WeightsConfig
 from retort.models.packed.forms import packed_form
+from retort.models.packed.layers import Pass
 from retort.models.packed.sequences import Places, Sequences, packed, padded
 from retort.models.weights import find_weights
 
@@ -128,6 +129,23 @@ def test_a_sequence_has_the_same_bits_in_any_company_and_by_any_threads(name: st
     assert torch.equal(torch.cat(parts), whole)
 
 
+def _at(seed: int, step: int, shard: int) -> Pass:
+    return Pass(Places(seed, step, shard))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_factors_rounded_to_bfloat16_give_another_result_that_is_near(name: str) -> None:
+    form, weights = packed_form(CONFIGS[name]), weights_of(built(name))
+    assert form is not None
+    sequences = packed(*drawn_texts())
+    with torch.no_grad():
+        exact, rounded = (form(weights, sequences, Pass(rounded=one)) for one in (False, True))
+    scale = exact.abs().max()
+    assert not torch.equal(exact, rounded)
+    assert (rounded - exact).abs().max() / scale < 0.1
+    assert (rounded - exact).abs().mean() / scale < 0.01
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_dropout_is_a_function_of_the_place(name: str) -> None:
     config = CONFIGS[name]
@@ -139,11 +157,10 @@ def test_dropout_is_a_function_of_the_place(name: str) -> None:
     sequences = packed(*drawn_texts())
     with torch.no_grad():
         plain = form(weights, sequences)
-        first = form(weights, sequences, Places(7, 3, 1))
-        assert torch.equal(form(weights, sequences, Places(7, 3, 1)), first)
+        first = form(weights, sequences, _at(7, 3, 1))
+        assert torch.equal(form(weights, sequences, _at(7, 3, 1)), first)
         others = [
-            form(weights, sequences, one)
-            for one in (Places(8, 3, 1), Places(7, 4, 1), Places(7, 3, 0))
+            form(weights, sequences, one) for one in (_at(8, 3, 1), _at(7, 4, 1), _at(7, 3, 0))
         ]
     for other in (plain, *others):
         assert not torch.equal(other, first)

@@ -133,6 +133,42 @@ void EXPORT(dropout)(int64_t n, int64_t first, const float *x, int64_t key, int 
 
 typedef struct {
     int64_t n;
+    uint32_t key[2];
+    float *result;
+} Drawn;
+
+/* The polar method: points of a square until one is in the circle, which two in eleven are not. */
+static void draw(void *context, int64_t number) {
+    const Drawn *it = context;
+    const int64_t end = least(it->n, (number + 1) * EACH);
+    for (int64_t i = number * EACH; i < end; i += PARTIAL) {
+        Partial made = {0};
+        Integers waiting = made == made, any = waiting;
+        for (uint32_t attempt = 0; any[0]; attempt++) {
+            Bits words[4];
+            random_words(it->key, (uint32_t)i, (uint32_t)((uint64_t)i >> 32), attempt, 0, words);
+            const Partial u = __builtin_convertvector((Integers)words[0], Partial) * 0x1p-31f;
+            const Partial v = __builtin_convertvector((Integers)words[1], Partial) * 0x1p-31f;
+            const Partial s = fused(u, u, v * v);
+            const Integers inside = (s > 0) & (s < 1) & waiting;
+            made = choose(inside, u * __builtin_elementwise_sqrt(-2 * logarithm(s) / s), made);
+            waiting &= ~inside;
+            any = waiting;
+            for (int half = PARTIAL / 2; half; half /= 2)
+                for (int lane = 0; lane < half; lane++) any[lane] |= any[lane + half];
+        }
+        store_some(it->result + i, made, end - i);
+    }
+}
+
+/* Normal numbers, of mean 0 and deviation 1. */
+void EXPORT(normal)(int64_t n, int64_t key, float *result, int threads) {
+    Drawn it = {n, {(uint32_t)key, (uint32_t)(key >> 32)}, result};
+    retort_in_parts(draw, &it, (n + EACH - 1) / EACH, threads);
+}
+
+typedef struct {
+    int64_t n;
     float *weight, *first, *second;
     const float *gradient;
     float factor, decayed, step, by_gradient, kept, by_square, root, epsilon;

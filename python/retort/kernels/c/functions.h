@@ -87,12 +87,12 @@ static inline Bits times(Bits x, uint32_t factor, Bits *high) {
     return __builtin_convertvector(product, Bits);
 }
 
-/* Of 16 counters, whose first words are `first` and what follows it, DECISIONS each: all ones where it is kept. */
-static inline void decisions(const Dropout *it, uint32_t first, uint32_t second, uint32_t third, uint32_t fourth,
-                             Integers kept[DECISIONS]) {
+/* Of 16 counters, whose first words are `first` and what follows it, four words each. */
+static inline void random_words(const uint32_t keys[2], uint32_t first, uint32_t second, uint32_t third,
+                                uint32_t fourth, Bits words[4]) {
     Bits x = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, y = {0}, z = {0}, w = {0};
     x += first, y += second, z += third, w += fourth;
-    uint32_t key = it->key[0], other = it->key[1];
+    uint32_t key = keys[0], other = keys[1];
     for (int round = 0; round < 10; round++, key += 0x9e3779b9u, other += 0xbb67ae85u) {
         Bits x_high, z_high;
         const Bits x_low = times(x, 0xd2511f53u, &x_high), z_low = times(z, 0xcd9e8d57u, &z_high);
@@ -101,7 +101,14 @@ static inline void decisions(const Dropout *it, uint32_t first, uint32_t second,
         y = z_low;
         w = x_low;
     }
-    const Bits words[] = {x, y, z, w};
+    words[0] = x, words[1] = y, words[2] = z, words[3] = w;
+}
+
+/* Of such counters DECISIONS each: all ones where it is kept. */
+static inline void decisions(const Dropout *it, uint32_t first, uint32_t second, uint32_t third, uint32_t fourth,
+                             Integers kept[DECISIONS]) {
+    Bits words[4];
+    random_words(it->key, first, second, third, fourth, words);
     for (int i = 0; i < DECISIONS; i++)
         kept[i] = (Integers)((words[i / 2] >> (i % 2 * 16) & 0xffff) >= it->below);
 }

@@ -32,6 +32,7 @@ void EXPORT(apply)(int function, int64_t n, const float *x, float *result, int t
 void EXPORT(apply_gradient)(int function, int64_t n, const float *above, const float *x, float *result, int threads);
 void EXPORT(dropout)(int64_t n, int64_t first, const float *x, int64_t key, int below, float scale, float *result,
                      int threads);
+void EXPORT(normal)(int64_t n, int64_t key, float *result, int threads);
 void EXPORT(adamw)(int64_t n, float *weight, const float *gradient, float *first, float *second, float factor,
                    float decayed, float step, float by_gradient, float kept, float by_square, float root,
                    float epsilon, int threads);
@@ -41,6 +42,7 @@ void EXPORT(rotate)(int64_t tokens, int64_t heads, int64_t half, const float *x,
 
 /* rows.c */
 void EXPORT(softmax)(int64_t m, int64_t n, const float *x, int64_t stride, float *result, int threads);
+void EXPORT(softmax_gradient)(int64_t m, int64_t n, const float *above, const float *p, float *result, int threads);
 void EXPORT(cross_entropy)(int64_t m, int64_t n, const float *x, int64_t stride, const int64_t *targets,
                            const float *weights, float smoothing, float *result, float *highest, float *totals,
                            int threads);

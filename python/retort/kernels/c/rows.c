@@ -49,6 +49,27 @@ void EXPORT(softmax)(int64_t m, int64_t n, const float *x, int64_t stride, float
     retort_in_parts(softmax, &rows, (m + ROWS - 1) / ROWS, threads);
 }
 
+static void softmax_by_x(void *context, int64_t number) {
+    const Rows *it = context;
+    const int64_t n = it->n, end = least(it->m, (number + 1) * ROWS);
+    for (int64_t row = number * ROWS; row < end; row++) {
+        const float *p = it->x + row * n, *above = it->above + row * n;
+        Partial sums = {0};
+        for (int64_t i = 0; i < n; i += PARTIAL)
+            sums = fused(load_some(p + i, n - i), load_some(above + i, n - i), sums);
+        const float inner = total(sums);
+        for (int64_t i = 0; i < n; i += PARTIAL)
+            store_some(it->result + row * n + i, load_some(p + i, n - i) * (load_some(above + i, n - i) - inner),
+                       n - i);
+    }
+}
+
+/* The gradient by x, of `above`, that by the softmax p. */
+void EXPORT(softmax_gradient)(int64_t m, int64_t n, const float *above, const float *p, float *result, int threads) {
+    Rows rows = {.m = m, .n = n, .x = p, .above = above, .result = result};
+    retort_in_parts(softmax_by_x, &rows, (m + ROWS - 1) / ROWS, threads);
+}
+
 static inline Partial weights_of(const Rows *it, int64_t i) {
     return it->weights ? load_some(it->weights + i, it->n - i) : only(all(1), it->n - i);
 }

@@ -12,14 +12,16 @@ from retort.kernels.products import linear, matmul
 from retort.kernels.rotary import Tables, rotated, tables
 from retort.models.packed.layers import (
     ACTIVATIONS,
+    EXACT,
     Heads,
+    Pass,
     Weights,
     attend,
     dense,
     normed,
     refuse_longer,
 )
-from retort.models.packed.sequences import Places, Sequences, dropped_at
+from retort.models.packed.sequences import Sequences, dropped_at
 
 _EMBEDDINGS = -1
 _tables = cache(tables)
@@ -56,14 +58,11 @@ class PackedLlama:
             base=float(rope["rope_theta"]),
         )
 
-    def __call__(
-        self, weights: Weights, sequences: Sequences, places: Places | None = None
-    ) -> Tensor:
+    def __call__(self, weights: Weights, sequences: Sequences, how: Pass = EXACT) -> Tensor:
         """Scores of the token that follows each token, [tokens, vocabulary].
 
         Args:
             weights: by transformers' names of the causal model.
-            places: in training; without them nothing is dropped.
         Raises:
             ValueError: a sequence is longer than the model's positions, or an id not one of its tokens.
         """
@@ -75,28 +74,28 @@ class PackedLlama:
         for layer in range(self.layers):
             name = f"model.layers.{layer}"
             seen = rms_norm(hidden, weights[f"{name}.input_layernorm.weight"], self.epsilon)
-            parts = self._parts(weights, name, seen, positions, turned)
-            mixed = attend(parts, sequences.offsets, self.heads, places, layer)
-            hidden = hidden + dense(weights, f"{name}.self_attn.o_proj", mixed)
+            parts = self._parts(weights, name, seen, (positions, turned), how)
+            mixed = attend(parts, sequences.offsets, self.heads, how.places, layer)
+            hidden = hidden + dense(weights, f"{name}.self_attn.o_proj", mixed, how)
             after = weights[f"{name}.post_attention_layernorm.weight"]
             seen = rms_norm(hidden, after, self.epsilon)
-            gate = ACTIVATIONS[self.activation](dense(weights, f"{name}.mlp.gate_proj", seen))
-            inner = gate * dense(weights, f"{name}.mlp.up_proj", seen)
-            hidden = hidden + dense(weights, f"{name}.mlp.down_proj", inner)
+            gate = ACTIVATIONS[self.activation](dense(weights, f"{name}.mlp.gate_proj", seen, how))
+            inner = gate * dense(weights, f"{name}.mlp.up_proj", seen, how)
+            hidden = hidden + dense(weights, f"{name}.mlp.down_proj", inner, how)
         hidden = rms_norm(hidden, weights["model.norm.weight"], self.epsilon)
-        return linear(hidden, weights.get("lm_head.weight", table))
+        return linear(hidden, weights.get("lm_head.weight", table), rounded=how.rounded)
 
     def _parts(
-        self, weights: Weights, name: str, seen: Tensor, positions: Tensor, turned: Tables
+        self, weights: Weights, name: str, seen: Tensor, places: tuple[Tensor, Tables], how: Pass
     ) -> tuple[Tensor, Tensor, Tensor]:
         heads = {"q": self.heads.count, "k": self.heads.shared, "v": self.heads.shared}
         q, k, v = (
-            dense(weights, f"{name}.self_attn.{one}_proj", seen).reshape(
+            dense(weights, f"{name}.self_attn.{one}_proj", seen, how).reshape(
                 len(seen), count, self.heads.width
             )
             for one, count in heads.items()
         )
-        return rotated(q, positions, turned), rotated(k, positions, turned), v
+        return rotated(q, *places), rotated(k, *places), v
 
 
 @dataclass(frozen=True)
@@ -131,33 +130,34 @@ class PackedGPT2:
             residual_dropout=config.resid_pdrop,
         )
 
-    def __call__(
-        self, weights: Weights, sequences: Sequences, places: Places | None = None
-    ) -> Tensor:
+    def __call__(self, weights: Weights, sequences: Sequences, how: Pass = EXACT) -> Tensor:
         """As `PackedLlama.__call__`."""
         refuse_longer(sequences.longest, self.positions)
         table = weights["transformer.wte.weight"]
         hidden = embedding(table, sequences.ids)
         hidden = hidden + embedding(weights["transformer.wpe.weight"], sequences.positions)
-        hidden = dropped_at(hidden, self.embeddings_dropout, places, _EMBEDDINGS, "embeddings")
+        hidden = dropped_at(hidden, self.embeddings_dropout, how.places, _EMBEDDINGS, "embeddings")
         for layer in range(self.layers):
             name = f"transformer.h.{layer}"
             seen = normed(weights, f"{name}.ln_1", hidden, self.epsilon)
-            together = self._product(weights, f"{name}.attn.c_attn", seen)
+            together = self._product(weights, f"{name}.attn.c_attn", seen, how)
             q, k, v = together.chunk(3, dim=1)
-            mixed = attend((q, k, v), sequences.offsets, self.heads, places, layer)
-            mixed = self._product(weights, f"{name}.attn.c_proj", mixed)
+            mixed = attend((q, k, v), sequences.offsets, self.heads, how.places, layer)
+            mixed = self._product(weights, f"{name}.attn.c_proj", mixed, how)
             hidden = (
-                dropped_at(mixed, self.residual_dropout, places, layer, "attention output") + hidden
+                dropped_at(mixed, self.residual_dropout, how.places, layer, "attention output")
+                + hidden
             )
             seen = normed(weights, f"{name}.ln_2", hidden, self.epsilon)
-            inner = ACTIVATIONS[self.activation](self._product(weights, f"{name}.mlp.c_fc", seen))
-            outer = self._product(weights, f"{name}.mlp.c_proj", inner)
-            hidden = hidden + dropped_at(outer, self.residual_dropout, places, layer, "output")
+            inner = ACTIVATIONS[self.activation](
+                self._product(weights, f"{name}.mlp.c_fc", seen, how)
+            )
+            outer = self._product(weights, f"{name}.mlp.c_proj", inner, how)
+            hidden = hidden + dropped_at(outer, self.residual_dropout, how.places, layer, "output")
         hidden = normed(weights, "transformer.ln_f", hidden, self.epsilon)
-        return linear(hidden, weights.get("lm_head.weight", table))
+        return linear(hidden, weights.get("lm_head.weight", table), rounded=how.rounded)
 
-    def _product(self, weights: Weights, name: str, x: Tensor) -> Tensor:
+    def _product(self, weights: Weights, name: str, x: Tensor, how: Pass) -> Tensor:
         """Its matrices are [inputs, outputs], the other way round than those of others."""
-        made: Tensor = matmul(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        made: Tensor = matmul(x, weights[f"{name}.weight"], weights[f"{name}.bias"], how.rounded)
         return made

@@ -13,14 +13,16 @@ from transformers import PretrainedConfig
 from retort.kernels.embeddings import embedding
 from retort.models.packed.layers import (
     ACTIVATIONS,
+    EXACT,
     Heads,
+    Pass,
     Weights,
     attend,
     dense,
     normed,
     refuse_longer,
 )
-from retort.models.packed.sequences import Places, Sequences, dropped_at
+from retort.models.packed.sequences import Sequences, dropped_at
 
 
 @dataclass(frozen=True)
@@ -112,23 +114,20 @@ class PackedEncoder:
             attention_output_dropout=not distilled,
         )
 
-    def __call__(
-        self, weights: Weights, sequences: Sequences, places: Places | None = None
-    ) -> Tensor:
+    def __call__(self, weights: Weights, sequences: Sequences, how: Pass = EXACT) -> Tensor:
         """The last hidden states, [tokens, hidden].
 
         Args:
             weights: by transformers' names of the encoder alone.
-            places: in training; without them nothing is dropped.
         Raises:
             ValueError: a sequence is longer than the model's positions, or an id not one of its tokens.
         """
-        hidden = self._embedded(weights, sequences, places)
+        hidden = self._embedded(weights, sequences, how)
         for layer in range(self.layers):
-            hidden = self._layer(weights, hidden, sequences.offsets, places, layer)
+            hidden = self._layer(weights, hidden, sequences.offsets, how, layer)
         return hidden
 
-    def _embedded(self, weights: Weights, sequences: Sequences, places: Places | None) -> Tensor:
+    def _embedded(self, weights: Weights, sequences: Sequences, how: Pass) -> Tensor:
         refuse_longer(sequences.longest, self.positions)
         words = embedding(weights["embeddings.word_embeddings.weight"], sequences.ids)
         types = weights.get("embeddings.token_type_embeddings.weight")
@@ -137,9 +136,9 @@ class PackedEncoder:
         table = weights["embeddings.position_embeddings.weight"]
         words = words + embedding(table, self._positions(sequences))
         words = normed(weights, "embeddings.LayerNorm", words, self.epsilon)
-        words = dropped_at(words, self.dropout, places, _EMBEDDINGS, "embeddings")
+        words = dropped_at(words, self.dropout, how.places, _EMBEDDINGS, "embeddings")
         if "embeddings_project.weight" in weights:
-            return dense(weights, "embeddings_project", words)
+            return dense(weights, "embeddings_project", words, how)
         return words
 
     def _positions(self, sequences: Sequences) -> Tensor:
@@ -157,7 +156,7 @@ class PackedEncoder:
         weights: Weights,
         hidden: Tensor,
         offsets: Tensor,
-        places: Places | None,
+        how: Pass,
         layer: int,
     ) -> Tensor:
         names = self.names
@@ -166,14 +165,15 @@ class PackedEncoder:
             return f"{names.layer}.{layer}.{name}"
 
         q, k, v = (
-            dense(weights, called(one), hidden) for one in (names.query, names.key, names.value)
+            dense(weights, called(one), hidden, how)
+            for one in (names.query, names.key, names.value)
         )
-        mixed = attend((q, k, v), offsets, self.heads, places, layer)
-        mixed = dense(weights, called(names.attention), mixed)
+        mixed = attend((q, k, v), offsets, self.heads, how.places, layer)
+        mixed = dense(weights, called(names.attention), mixed, how)
         if self.attention_output_dropout:
-            mixed = dropped_at(mixed, self.dropout, places, layer, "attention output")
+            mixed = dropped_at(mixed, self.dropout, how.places, layer, "attention output")
         hidden = normed(weights, called(names.attention_norm), mixed + hidden, self.epsilon)
-        inner = ACTIVATIONS[self.activation](dense(weights, called(names.inner), hidden))
-        outer = dense(weights, called(names.outer), inner)
-        outer = dropped_at(outer, self.dropout, places, layer, "output")
+        inner = ACTIVATIONS[self.activation](dense(weights, called(names.inner), hidden, how))
+        outer = dense(weights, called(names.outer), inner, how)
+        outer = dropped_at(outer, self.dropout, how.places, layer, "output")
         return normed(weights, called(names.outer_norm), outer + hidden, self.epsilon)

@@ -26,9 +26,26 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """By their names in a config.json."""
 
 
-def dense(weights: Weights, name: str, x: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Pass:
+    """How a forward pass is made.
+
+    Attributes:
+        places: where in training it is, by which dropout drops; without them nothing is dropped.
+        rounded: whether the factors of the products of layers are, to bfloat16. All else is float32.
+    """
+
+    places: Places | None = None
+    rounded: bool = False
+
+
+EXACT = Pass()
+
+
+def dense(weights: Weights, name: str, x: Tensor, how: Pass = EXACT) -> Tensor:
     """A linear layer, with its bias if it has one. [tokens, inputs] to [tokens, outputs]."""
-    return linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+    return linear(x, weight, bias, rounded=how.rounded)
 
 
 def normed(weights: Weights, name: str, x: Tensor, epsilon: float) -> Tensor:
