@@ -161,3 +161,15 @@ void EXPORT(battery)(void) {
     rows();
     attention();
 }
+
+/* Products of bfloat16 of which one comes to lie half a unit below the least normal number, one above and one below. */
+void EXPORT(edges)(void) {
+    static const float below[] = {0x1p-26f, 0x1p-25f, 0x1.8p-25f};
+    for (int one = 0; one < 3; one++) {
+        const float a[] = {0x1p-100f, 0x1p-63f}, b[] = {-below[one] * 0x1p-26f, 0x1p-63f};
+        float y[1], *packed = room(EXPORT(packed_floats)(2, 1, 1));
+        EXPORT(pack)(2, 1, b, 1, 1, 1, packed);
+        EXPORT(product)(1, 1, 2, a, 2, 1, packed, 0, y, 1, 0, 1, 1);
+        floats_told("edge", y, 1);
+    }
+}
