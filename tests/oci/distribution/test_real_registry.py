@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import tarfile
@@ -210,7 +211,8 @@ def test_an_upload_that_is_dropped_every_time_fails_in_one_line(
     assert end.value.code == 2
     lines = capfd.readouterr().err.splitlines()
     (line,) = [line for line in lines if not line.startswith("pushed ")]
-    assert line.startswith("error: the connection to ")
+    # A registry whose disk is busy may be given up before the proxy hangs up.
+    assert re.match(r"error: (the connection to .* broke|.* did not answer)", line), line
     with Registry(open_host) as registry:
         assert registry.manifest(REPOSITORY, "v1") is None
 
