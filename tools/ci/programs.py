@@ -3,9 +3,7 @@
 What is missing is installed by apt, as root, and said; where that cannot be, one line says what to install.
 """
 
-import fcntl
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -30,15 +28,6 @@ def install(packages: Mapping[str, str]) -> int:
     if shutil.which("apt-get") is None or (os.getuid() != 0 and shutil.which("sudo") is None):
         print(f"install these first: {' '.join(names)}", file=sys.stderr)
         return 2
-    # Two gates may want something at once, and apt waits for nobody.
-    cache = pathlib.Path.home() / ".cache/retort"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "apt.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _install(names)
-
-
-def _install(names: Sequence[str]) -> int:
     print(f"installing {' '.join(names)}", file=sys.stderr, flush=True)
     root = [] if os.getuid() == 0 else ["sudo", "-n"]
     environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
