@@ -1,5 +1,6 @@
 """Packed forward passes are those of transformers but for rounding, and a sequence's bits are its own."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_factors_rounded_to_bfloat16_give_another_result_that_is_near(name: str)
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_dropout_is_a_function_of_the_place(name: str) -> None:
-    config = CONFIGS[name]
+    config = copy.deepcopy(CONFIGS[name])
     for key in ("attention_dropout", "attn_pdrop"):
         if hasattr(config, key):
             setattr(config, key, 0.1)
