@@ -183,3 +183,48 @@ def test_a_full_disk_is_one_error_and_loses_nothing(tmp_path: Path) -> None:
     # Where there are no control groups, that is said, too.
     (line,) = [line for line in told["lines"] if not line.startswith("limits of pods")]
     assert line == told["message"]
+
+
+def test_of_two_gangs_that_have_no_room_together_the_second_runs_whole_after_the_first(
+    tmp_path: Path,
+) -> None:
+    """Jobs of two pods, a GPU each, where there are three."""
+    options = ("--plain", "--gang-scheduling", "--pretend-gpus", "3", "--image", "shell=/bin/sh")
+    with ClusterProcess(tmp_path / "here", *options) as cluster:
+        kubectl = Kubectl(cluster.kubeconfig, tmp_path)
+
+        def phase(job: str, wanted: str) -> None:
+            holds = f"--for=jsonpath={{.status.phase}}={wanted}"
+            kubectl.said("wait", "--for=create", f"podgroup/{job}", "--timeout=-1s")
+            kubectl.said("wait", holds, f"podgroup/{job}", "--timeout=-1s")
+
+        kubectl.said("apply", "-f", "-", stdin=_pair("first", "exec sleep infinity"))
+        phase("first", "Running")
+        kubectl.said("apply", "-f", "-", stdin=_pair("second", "exit 0"))
+        phase("second", "Pending")
+        names = kubectl.said("get", "pods", "-o", "name").split()
+        assert names == ["pod/first-worker-0", "pod/first-worker-1"]
+        assert "Insufficient nvidia.com/gpu" in kubectl.said("describe", "podgroup", "second")
+        kubectl.said("delete", "pytorchjob", "first")
+        kubectl.said("wait", "--for=condition=Succeeded", "pytorchjob/second", "--timeout=-1s")
+
+
+def _pair(name: str, script: str) -> str:
+    container = {
+        "name": "pytorch",
+        "image": "shell",
+        "args": ["-c", script],
+        "resources": {"requests": {"nvidia.com/gpu": "1"}, "limits": {"nvidia.com/gpu": "1"}},
+    }
+    worker = {
+        "replicas": 2,
+        "restartPolicy": "ExitCode",
+        "template": {"spec": {"containers": [container]}},
+    }
+    job = {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": {"name": name},
+        "spec": {"pytorchReplicaSpecs": {"Worker": worker}},
+    }
+    return json.dumps(job)

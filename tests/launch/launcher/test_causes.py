@@ -13,6 +13,7 @@ from retort.launch.cluster.objects.deletion import delete
 from retort.launch.launcher.seen.cause import Seen
 from retort.launch.launcher.seen.causes import causes
 from retort.launch.launcher.seen.jobs import job_of
+from retort.launch.launcher.seen.pods import Pod
 from tests.launch.cluster.running import running
 from tests.launch.launcher.playing import CLAIM, LAUNCHER, PYTORCHJOB, QUEUE, Played
 from tests.processes.forks import fork_server_for
@@ -241,3 +242,17 @@ def test_what_a_queue_says_is_told(message: str, mend: str) -> None:
     (cause,) = causes(Seen(job_of(job), workloads=workloads, queue_is_there=True))
     assert message in cause.what
     assert mend in cause.mend
+
+
+def test_a_gang_that_was_not_let_in_is_told_until_it_has_pods() -> None:
+    """In the words of Volcano, whose PodGroup has the job's name."""
+    metadata = {"name": "news", "uid": "1"}
+    job = {"kind": "PyTorchJob", "metadata": metadata, "spec": {}}
+    about = {"kind": "PodGroup", "name": "news"}
+    said = "resource in cluster is overused: Insufficient nvidia.com/gpu"
+    event = {"involvedObject": about, "reason": "Unschedulable", "message": said}
+    (cause,) = causes(Seen(job_of(job), events=[event]))
+    assert said in cause.what
+    assert "when others end" in cause.mend
+    pod = Pod({"metadata": {"name": "news-worker-0", "uid": "2"}, "spec": {}, "status": {}})
+    assert not causes(Seen(job_of(job), pods=[pod], events=[event]))

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         {**own_image(), **{name: invocation.resolve(path) for name, path in options.image}},
         is_plain=options.plain,
         pretended_gpus=options.pretend_gpus,
+        gangs=options.gang_scheduling,
     )
     bound = bind(options.host, options.port)
     with Cluster(directory, bound, options.history, workloads) as cluster:
@@ -93,6 +94,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=0,
         metavar="N",
         help="grant pods so many GPUs that are not there (%(default)s)",
+    )
+    parser.add_argument(
+        "--gang-scheduling",
+        action="store_true",
+        help="start the pods of a PyTorchJob all or none, by a PodGroup as Volcano's",
     )
     parser.add_argument(
         "--plain",

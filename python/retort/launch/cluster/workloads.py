@@ -35,11 +35,13 @@ class WorkloadOptions:
         images: what an image's name stands for: the directory of an OCI layout, or a program.
         is_plain: whether pods are processes without namespaces, though the kernel may allow some.
         pretended_gpus: GPUs that pods are granted although there are none.
+        gangs: whether the pods of a PyTorchJob start all or none.
     """
 
     images: Mapping[str, Path] = field(default_factory=dict)
     is_plain: bool = False
     pretended_gpus: int = 0
+    gangs: bool = False
 
 
 class Workloads:
@@ -71,7 +73,7 @@ class Workloads:
                 AllNames(),
             )
             opened.callback(Kubelet(machine).close)
-            opened.callback(Controllers(registry, _node(options), claims).close)
+            opened.callback(Controllers(registry, _node(options), claims, options.gangs).close)
             self._opened = opened.pop_all()
 
     def close(self) -> None:

@@ -143,7 +143,7 @@ def true(item: JSONObject) -> set[str]:
 
 
 @contextmanager
-def playing(directory: Path, history: int = 4_000) -> Iterator[Play]:
+def playing(directory: Path, history: int = 4_000, gangs: bool = False) -> Iterator[Play]:
     """Controllers, in a directory that may have had some before."""
     store = Store(directory / "objects", history)
     registry = Registry(store)
@@ -151,7 +151,7 @@ def playing(directory: Path, history: int = 4_000) -> Iterator[Play]:
         registry.create(NAMESPACE, "", {"metadata": {"name": "default"}})
     collector = Collector(registry)
     try:
-        with Controllers(registry, NODE, directory / "claims"):
+        with Controllers(registry, NODE, directory / "claims", gangs):
             yield Play(registry)
     finally:
         collector.close()

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from retort.launch.cluster.controllers.frame.outcome import Outcome
+from retort.launch.cluster.controllers.pytorchjob.gang import Gang
 from retort.launch.cluster.controllers.pytorchjob.plan import plan
 from retort.launch.cluster.kinds.errors import JSONObject
 from tests.launch.cluster.controllers.objects import NOW, kept, running, true
@@ -32,20 +33,25 @@ def a_job(
 
 
 class World:
-    """A job, and the pods and services that came of it."""
+    """A job, and the pods, services and groups that came of it."""
 
-    def __init__(self, job: JSONObject) -> None:
+    def __init__(self, job: JSONObject, gangs: bool = False) -> None:
         self.job = job
+        self.gangs = gangs
+        self.groups: dict[str, JSONObject] = {}
         self.pods: dict[str, JSONObject] = {}
         self.services: dict[str, JSONObject] = {}
 
     def look(self, now: datetime = NOW) -> Outcome:
         """What is planned, and done."""
         pods, services = list(self.pods.values()), list(self.services.values())
-        outcome = plan(self.job, pods, services, now)
+        gang = Gang(self.gangs, list(self.groups.values()))
+        outcome = plan(self.job, pods, services, now, gang)
         if outcome.status is not None:
             self.job["status"] = outcome.status
-        places = {"Pod": self.pods, "Service": self.services}
+        places = {"Pod": self.pods, "Service": self.services, "PodGroup": self.groups}
+        for _, group in outcome.updates:
+            self.groups[group["metadata"]["name"]] = group
         for removal in outcome.removals:
             places.get(removal.kind.kind, {}).pop(removal.item["metadata"]["name"], None)
         for creation in outcome.creations:

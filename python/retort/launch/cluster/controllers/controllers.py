@@ -21,9 +21,10 @@ class Controllers:
     Args:
         node: what there is for pods.
         claims: `claims/NAMESPACE/NAME` becomes the folder of a claim.
+        gangs: whether the pods of a PyTorchJob start all or none.
     """
 
-    def __init__(self, registry: Registry, node: Node, claims: Path) -> None:
+    def __init__(self, registry: Registry, node: Node, claims: Path, gangs: bool = False) -> None:
         self._loop = Loop(
             registry,
             (
@@ -32,7 +33,7 @@ class Controllers:
                 Jobs(registry),
                 JobSets(registry),
                 TrainJobs(registry),
-                PyTorchJobs(registry),
+                PyTorchJobs(registry, gangs),
                 Deployments(registry),
                 ReplicaSets(registry),
                 Services(registry),

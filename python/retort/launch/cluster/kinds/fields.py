@@ -126,6 +126,8 @@ _CUSTOM: Mapping[str, Mapping[str, str]] = {
     "JobSetTemplate": {"metadata": "V1ObjectMeta", "spec": "JobSetSpec"},
     "LocalQueue": {"metadata": "V1ObjectMeta", "status": "LocalQueueStatus"},
     "LocalQueueStatus": {"conditions": "List[V1Condition]"},
+    "PodGroup": {"metadata": "V1ObjectMeta", "status": "PodGroupStatus"},
+    "PodGroupStatus": {"conditions": "List[V1Condition]"},
     "PodMonitor": {"metadata": "V1ObjectMeta", "spec": "PodMonitorSpec"},
     "PodMonitorSpec": {"selector": "V1LabelSelector", "scrapeProtocols": "List[str]"},
 }

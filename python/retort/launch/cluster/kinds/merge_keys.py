@@ -10,6 +10,7 @@ from collections.abc import Mapping
 _CONDITIONS = (
     *("V1PodStatus", "V1DeploymentStatus", "V1NamespaceStatus", "V1ServiceStatus"),
     *("V1PersistentVolumeClaimStatus", "JobSetStatus", "TrainJobStatus", "LocalQueueStatus"),
+    "PodGroupStatus",
 )
 _CONTAINERS = ("V1Container", "V1EphemeralContainer")
 

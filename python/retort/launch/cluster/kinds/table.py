@@ -77,6 +77,12 @@ KINDS: tuple[Kind, ...] = (
         strict=False,
     ),
     Kind(
+        *("scheduling.volcano.sh", "v1beta1", "PodGroup", "podgroups", "PodGroup", ("pg",)),
+        has_status=True,
+        has_generation=True,
+        strict=False,
+    ),
+    Kind(
         *("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs", "TrainJob"),
         has_status=True,
         has_generation=True,

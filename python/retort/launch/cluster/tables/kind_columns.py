@@ -280,6 +280,12 @@ _COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("Pending Workloads", field("status.pendingWorkloads", 0), "integer"),
         Column("Admitted Workloads", field("status.admittedWorkloads", 0), "integer"),
     ),
+    "podgroups.scheduling.volcano.sh": (
+        Column("Status", field("status.phase", "")),
+        Column("minMember", field("spec.minMember", ""), "integer"),
+        _AGE,
+        Column("Queue", field("spec.queue", ""), priority=1),
+    ),
     "pytorchjobs.kubeflow.org": (Column("State", _last_condition), _AGE),
     "trainjobs.trainer.kubeflow.org": (Column("State", _last_condition), _AGE),
 }

@@ -21,6 +21,7 @@ def causes(seen: Seen) -> list[Cause]:
     found = [
         *_queued(seen),
         *_not_created(seen),
+        *_not_let_in(seen),
         *(cause for pod in seen.pods for cause in pod_causes(pod, seen)),
         *_gang(seen),
         *_left_over(seen),
@@ -97,6 +98,21 @@ def _not_created(seen: Seen) -> Iterator[Cause]:
             yield Cause(of, f"its pods are refused by policy: {said}", mend)
         else:
             yield Cause(of, f"its pods cannot be made: {said}", "mend what it names in the job")
+
+
+def _not_let_in(seen: Seen) -> Iterator[Cause]:
+    """With gang scheduling, no pod is made until there is room for all."""
+    if seen.pods:
+        return
+    for event in seen.events:
+        about = (event.get("involvedObject") or {}).get("kind")
+        if about == "PodGroup" and event.get("reason") == "Unschedulable":
+            said = shown(str(event.get("message", "")).strip())
+            yield Cause(
+                seen.job.title,
+                f"there is no room for all its {seen.job.nodes} pods, so none is started: {said}",
+                "it starts when others end; or ask for fewer nodes, GPUs or cores",
+            )
 
 
 def _gang(seen: Seen) -> Iterator[Cause]:

@@ -37,6 +37,7 @@ from retort.launch.cluster.controllers.pytorchjob.conditions import (
     reason_of,
     say,
 )
+from retort.launch.cluster.controllers.pytorchjob.gang import Gang
 from retort.launch.cluster.controllers.pytorchjob.job import (
     MASTER,
     PyTorchJob,
@@ -47,7 +48,9 @@ from retort.launch.cluster.controllers.pytorchjob.job import (
 )
 from retort.launch.cluster.controllers.pytorchjob.limits import deadline, expiry, limit_reached
 from retort.launch.cluster.controllers.pytorchjob.parts import PYTORCHJOB, pod_of, service_of
+from retort.launch.cluster.controllers.scheduling.pod_groups import POD_GROUP
 from retort.launch.cluster.kinds.errors import JSONObject
+from retort.launch.cluster.kinds.kind import Kind
 from retort.launch.cluster.kinds.table import POD, kind_of
 
 SERVICE = kind_of("v1", "Service")
@@ -58,17 +61,22 @@ _RETRIED = 128
 
 
 def plan(
-    item: JSONObject, pods: Sequence[JSONObject], services: Sequence[JSONObject], now: datetime
+    item: JSONObject,
+    pods: Sequence[JSONObject],
+    services: Sequence[JSONObject],
+    now: datetime,
+    gang: Gang | None = None,
 ) -> Outcome:
     """What is to be done about a job.
 
     Args:
         pods, services: those that it controls.
+        gang: whether its pods start all or none; None: they do not.
     """
     job = read_job(item)
     if not job.is_ours or is_going(item):
         return NOTHING
-    return _Planning(job, pods, services, now).outcome()
+    return _Planning(job, pods, services, now, gang or Gang()).outcome()
 
 
 class _Planning:
@@ -80,12 +88,15 @@ class _Planning:
         pods: Sequence[JSONObject],
         services: Sequence[JSONObject],
         now: datetime,
+        gang: Gang,
     ) -> None:
         self.job, self.pods, self.services, self.now = job, pods, services, now
+        self.gang = gang
         self.status: dict[str, Any] = copy.deepcopy(status_of(job.item))
         self.events: list[Happening] = []
         self.removals: list[Removal] = []
         self.creations: list[Creation] = []
+        self.updates: list[tuple[Kind, JSONObject]] = []
 
     def outcome(self) -> Outcome:
         message = f"PyTorchJob {self.job.name} is created."
@@ -104,6 +115,9 @@ class _Planning:
             self._clean()
             self._tell(FAILED, why)
             return self._done(expiry(self.job, self.status))
+        self._group()
+        if not self.gang.lets_in:
+            return self._done(deadline(self.job, self.status))
         for replica in self.job.replicas:
             self._pods(replica)
             self._services(replica)
@@ -114,6 +128,7 @@ class _Planning:
         return Outcome(
             status=self.status,
             events=tuple(self.events),
+            updates=tuple(self.updates),
             removals=tuple(self.removals),
             creations=tuple(self.creations),
             again_at=again_at,
@@ -169,6 +184,17 @@ class _Planning:
             if service is not None:
                 self.removals.append(Removal(SERVICE, service, "SuccessfulDeleteService"))
 
+        for group in self.gang.groups:
+            if not is_going(group):
+                self.removals.append(Removal(POD_GROUP, group, "SuccessfulDeletePodGroup"))
+
+    def _group(self) -> None:
+        wanted = self.gang.change(self.job)
+        if wanted is not None and self.gang.groups:
+            self.updates.append((POD_GROUP, wanted))
+        elif wanted is not None:
+            self.creations.append(Creation(POD_GROUP, wanted))
+
     def _remove(self, pod: JSONObject) -> None:
         if not is_going(pod):
             self.removals.append(Removal(POD, pod, "SuccessfulDeletePod"))
@@ -204,7 +230,11 @@ class _Planning:
         if (replica.template["spec"] or {}).get("restartPolicy"):
             word = "Restart policy in pod template will be overwritten by restart policy in replica spec"
             self.events.append(Happening("Warning", "SetPodTemplateRestartPolicy", word))
+        if self.gang.leaves(replica):
+            word = "Another scheduler is specified when gang-scheduling is enabled and it will not be overwritten"
+            self.events.append(Happening("Warning", "SetPodTemplateSchedulerName", word))
         pod = pod_of(self.job, replica, index)
+        self.gang.mark(self.job, replica, pod)
         self.creations.append(Creation(POD, pod, "SuccessfulCreatePod"))
 
     def _judge(self, replica: Replica, pod: JSONObject) -> None:

@@ -36,7 +36,7 @@ class Node:
 
     @property
     def amounts(self) -> Amounts:
-        return {"pods": Decimal(110), **_amounts(self.allocatable)}
+        return {"pods": Decimal(110), **amounts(self.allocatable)}
 
 
 def requested(pod: JSONObject) -> Amounts:
@@ -63,7 +63,7 @@ def requested(pod: JSONObject) -> Amounts:
     whole = {
         key: max(running.get(key, Decimal(0)), most.get(key, Decimal(0))) for key in running | most
     }
-    return added(added(whole, _amounts(spec.get("overhead") or {})), {"pods": Decimal(1)})
+    return added(added(whole, amounts(spec.get("overhead") or {})), {"pods": Decimal(1)})
 
 
 def added(left: Amounts, right: Amounts) -> Amounts:
@@ -71,10 +71,11 @@ def added(left: Amounts, right: Amounts) -> Amounts:
 
 
 def _requests(container: Mapping[str, Any]) -> Amounts:
-    return _amounts((container.get("resources") or {}).get("requests") or {})
+    return amounts((container.get("resources") or {}).get("requests") or {})
 
 
-def _amounts(quantities: Mapping[str, Any]) -> Amounts:
+def amounts(quantities: Mapping[str, Any]) -> Amounts:
+    """What quantities such as `500m` stand for."""
     return {name: quantity(str(amount)) for name, amount in quantities.items()}
 
 

@@ -19,6 +19,7 @@ from retort.launch.cluster.controllers.scheduling.node import (
     lacking,
     requested,
 )
+from retort.launch.cluster.controllers.scheduling.pod_groups import GANG_SCHEDULER
 from retort.launch.cluster.kinds.errors import JSONObject
 
 SCHEDULER = "default-scheduler"
@@ -32,7 +33,7 @@ def waiting(pods: Sequence[JSONObject]) -> list[JSONObject]:
         pod
         for pod in pods
         if not spec_of(pod).get("nodeName")
-        and spec_of(pod).get("schedulerName", SCHEDULER) == SCHEDULER
+        and spec_of(pod).get("schedulerName", SCHEDULER) in (SCHEDULER, GANG_SCHEDULER)
         and not is_going(pod)
         and phase_of(pod) not in FINISHED
     ]

@@ -1,7 +1,7 @@
 """The scheduler: gives pods the node, or says why it cannot
 (https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from retort.launch.cluster.controllers.frame.events import Happening, Recorder
@@ -11,14 +11,32 @@ from retort.launch.cluster.controllers.frame.items import (
     key_of,
     set_condition,
     spec_of,
+    status_of,
 )
 from retort.launch.cluster.controllers.frame.loop import Mapped
-from retort.launch.cluster.controllers.scheduling.node import Node, added, requested
+from retort.launch.cluster.controllers.scheduling.node import (
+    Amounts,
+    Node,
+    added,
+    amounts,
+    requested,
+)
 from retort.launch.cluster.controllers.scheduling.placing import (
     SCHEDULER,
     obstacle,
     used,
     waiting,
+)
+from retort.launch.cluster.controllers.scheduling.pod_groups import (
+    LET_IN,
+    PENDING,
+    POD_GROUP,
+    RUNNING,
+    gangs,
+    is_let_in,
+    is_placed,
+    refusal,
+    reserved,
 )
 from retort.launch.cluster.kinds.errors import JSONObject
 from retort.launch.cluster.kinds.kind import Kind
@@ -32,7 +50,7 @@ _ALL = ObjectKey("", "")
 
 
 class Scheduler:
-    """Acts on pods that have no node."""
+    """Acts on pods that have no node, and on groups whose pods are to have it together."""
 
     def __init__(self, registry: Registry, node: Node) -> None:
         self._registry = registry
@@ -41,31 +59,76 @@ class Scheduler:
 
     @property
     def watched(self) -> Mapping[Kind, Mapped]:
-        return {POD: lambda _: (_ALL,), CLAIM: lambda _: (_ALL,)}
+        return dict.fromkeys((POD, CLAIM, POD_GROUP), lambda _: (_ALL,))
 
     def reconcile(self, key: ObjectKey) -> datetime | None:
         pods = self._registry.list(POD).items
+        groups = self._registry.list(POD_GROUP).items
         taken = used(self._node, pods)
-        claims: dict[str, dict[str, JSONObject]] = {}
-        for pod in waiting(pods):
-            namespace = key_of(pod).namespace
-            if namespace not in claims:
-                found = self._registry.list(CLAIM, Selection(namespace)).items
-                claims[namespace] = {one["metadata"]["name"]: one for one in found}
-            if spec_of(pod).get("schedulingGates"):
-                self._refuse(
-                    pod,
-                    "SchedulingGated",
-                    "Scheduling is blocked due to non-empty scheduling gates",
-                )
-                continue
-            why = obstacle(self._node, taken, pod, claims[namespace])
-            if why is None:
-                self._bind(pod)
-                taken = added(taken, requested(pod))
-            else:
-                self._refuse(pod, "Unschedulable", why)
+        for members, least in gangs(waiting(pods), groups, pods):
+            taken = self._place(members, least, taken)
+        self._let_in(groups, pods, taken)
         return None
+
+    def _place(self, members: Sequence[JSONObject], least: int, taken: Amounts) -> Amounts:
+        """Give the node to pods of which so many must have it so that any has.
+
+        Returns:
+            What is taken then.
+        """
+        fit, refused, before = [], [], taken
+        for pod in members:
+            reason, why = self._obstacle(pod, taken)
+            if why:
+                refused.append((pod, reason, why))
+            else:
+                fit.append(pod)
+                taken = added(taken, requested(pod))
+        if len(fit) < least:
+            word = f"pod group is not ready, {len(members)} Pending, {least} minAvailable"
+            why = f"{word}; {refused[0][2]}" if refused else word
+            refused += [(pod, "Unschedulable", why) for pod in fit]
+            fit, taken = [], before
+        for pod in fit:
+            self._bind(pod)
+        for pod, reason, why in refused:
+            self._refuse(pod, reason, why)
+        return taken
+
+    def _obstacle(self, pod: JSONObject, taken: Amounts) -> tuple[str, str]:
+        """Why a pod cannot have the node now, as a reason and in words; both empty where it can."""
+        if spec_of(pod).get("schedulingGates"):
+            return "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates"
+        found = self._registry.list(CLAIM, Selection(key_of(pod).namespace)).items
+        why = obstacle(self._node, taken, pod, {one["metadata"]["name"]: one for one in found})
+        return ("Unschedulable", why) if why else ("", "")
+
+    def _let_in(
+        self, groups: Sequence[JSONObject], pods: Sequence[JSONObject], taken: Amounts
+    ) -> None:
+        """Let groups in, the oldest first, while there is room for all pods of each."""
+        taken = added(taken, reserved(groups, pods))
+        for group in sorted(groups, key=lambda one: one["metadata"]["creationTimestamp"]):
+            status = status_of(group)
+            if is_let_in(status):
+                if is_placed(group, pods):
+                    self._say(group, RUNNING)
+                continue
+            why = refusal(self._node, taken, group)
+            self._say(group, PENDING if why else LET_IN, why)
+            if not why:
+                taken = added(taken, amounts(spec_of(group).get("minResources") or {}))
+
+    def _say(self, group: JSONObject, phase: str, why: str = "") -> None:
+        status = group.setdefault("status", {})
+        is_new = status.get("phase") != phase
+        status["phase"] = phase
+        condition = {"type": "Unschedulable", "status": "True", "reason": "NotEnoughResources"}
+        if why and set_condition(status, {**condition, "message": why}, datetime.now(UTC)):
+            is_new = True
+            self._recorder.record(POD_GROUP, group, Happening("Warning", "Unschedulable", why))
+        if is_new:
+            self._registry.rewrite(POD_GROUP, group)
 
     def _bind(self, pod: JSONObject) -> None:
         """Name the node and say so in one write: whoever runs pods sees both or neither."""
