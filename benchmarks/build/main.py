@@ -124,7 +124,8 @@ def _copy(folder: pathlib.Path) -> pathlib.Path:
 
 def measure(runs: int) -> str:
     """Runs everything; returns a table in Markdown."""
-    with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as name:
+    # Not below /tmp: pods have one of their own, and so would not see this checkout's files.
+    with tempfile.TemporaryDirectory(prefix="retort-benchmark-", dir=CHECKOUT.parent) as name:
         checkout = _copy(pathlib.Path(name))
         try:
             no_op = _no_op(checkout, runs)

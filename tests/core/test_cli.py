@@ -52,6 +52,14 @@ def main(arguments):
     if arguments[0] == "late":
         atexit.register(os.kill, os.getpid(), signal.SIGTERM)
         sys.exit(3)
+    if arguments[0] == "ending":
+        asked = signal.getsignal
+        def at_last(number):
+            signal.getsignal = asked
+            os.kill(os.getpid(), signal.SIGTERM)
+            return asked(number)
+        signal.getsignal = at_last
+        sys.exit(3)
     if arguments[0] == "much":
         while True:
             print("line " * 100)
@@ -212,6 +220,11 @@ def test_a_directory_that_is_gone_is_one_line(
 def test_a_signal_after_the_end_is_no_traceback() -> None:
     done = program("late")
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
+def test_a_signal_while_handlers_are_put_back_is_no_traceback() -> None:
+    done = program("ending")
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

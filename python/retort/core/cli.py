@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -93,10 +94,11 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
-        # The command is over, also by SystemExit: a signal from here on has nothing to unwind.
-        for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+        # The command is over, also by SystemExit: a signal from here on, in these lines too, has nothing to unwind.
+        with suppress(KeyboardInterrupt, Terminated):
+            for number in SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, signal.SIG_DFL)
     # The interpreter's last collection would search for a second what ends anyway.
     gc.freeze()
     sys.exit(code)

@@ -45,6 +45,7 @@ from retort.evaluate.task import (
     VerifiedTask,
     results_of_all,
 )
+from retort.models.arithmetic import NATIVE, arithmetic_of
 from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import load_checkpoint, load_language_model
 from retort.models.config import TASKS, TaskName
@@ -90,7 +91,6 @@ class Verified:
 def main(arguments: Sequence[str]) -> int:
     """Verify one checkpoint."""
     options = vars(_parser().parse_args(arguments))
-    refuse_arithmetic_variables(os.environ)
     resolve = Invocation.from_environment().resolve
     task = next(task for task in VERIFIED.values() if options[task.file.name] is not None)
     verified = verify_checkpoint(
@@ -139,13 +139,16 @@ def verify_checkpoint(
         device: of the kind that the trained model was on.
         seal: the one that the checkpoint must have.
     Raises:
-        UserError: an accuracy is asked for where there is none, or `seal` is not a seal.
+        UserError: an accuracy is asked for where there is none, `seal` is not a seal, or the environment changes the
+            arithmetic.
         SealError, DataError: a directory or file is altered, missing, or another one.
         VerificationError: a result is not a finite number.
     """
     if demands.min_accuracy > 0 and "accuracy" not in task.rules.metrics:
         raise UserError(f"{task.rules.model} has no accuracy; ask for --max-loss instead")
     loaded = task.load(checkpoint, seal)
+    if arithmetic_of(loaded.model) is NATIVE:
+        refuse_arithmetic_variables(os.environ)
     tokens = open_store(store, loaded)
     expected = task.file.read(results)
     fix_arithmetic(loaded.threads)

@@ -193,6 +193,9 @@ def _save_function(ctx: _Context, inputs: tuple[str, Tensor], output: Tensor) ->
 
 def _by_function(ctx: _Context, above: Tensor) -> tuple[None, Tensor]:
     (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    if ctx.function == "tanh":  # type: ignore[attr-defined]
+        value = _apply("tanh", x)
+        return None, above * (1 - value * value)
     return None, _apply_gradient(ctx.function, above, x)  # type: ignore[attr-defined]
 
 
@@ -217,6 +220,12 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 def silu(x: Tensor) -> Tensor:
     """As `torch.nn.functional.silu`. Raises as `apply`."""
     result: Tensor = _apply("silu", x)
+    return result
+
+
+def tanh(x: Tensor) -> Tensor:
+    """As `torch.tanh`. Raises as `apply`."""
+    result: Tensor = _apply("tanh", x)
     return result
 
 

@@ -1,6 +1,7 @@
 """The compiled kernels, and which of them this processor can run."""
 
 import ctypes
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from retort.core.errors import RetortError, UserError
+from retort.core.errors import RetortError, UserError, shown
 
+INSTRUCTIONS = "RETORT_INSTRUCTIONS"
+"""Chooses a set of instructions, to see that another gives the same bits."""
 _SETS: Mapping[str, tuple[str, ...]] = {
     "x86_64": ("avx2", "avx512", "avx512_bf16"),
     "aarch64": ("neon",),
@@ -94,9 +97,24 @@ def usable() -> tuple[Kernels, ...]:
     return tuple(_functions(library, one) for one in _SETS[machine][:best])
 
 
+@cache
 def kernels() -> Kernels:
-    """The fastest that this processor can run. Raises as `usable`."""
-    return usable()[-1]
+    """The fastest that this processor can run, or those of the environment variable `RETORT_INSTRUCTIONS`.
+
+    Raises:
+        UserError: as `usable`; or the variable names none of them.
+        RetortError: as `usable`.
+    """
+    found = {one.instructions: one for one in usable()}
+    wanted = os.environ.get(INSTRUCTIONS)
+    if wanted is None:
+        return usable()[-1]
+    if wanted not in found:
+        raise UserError(
+            f"environment variable {INSTRUCTIONS}: {shown(wanted)} is not among what this processor can run: "
+            f"{', '.join(found)}"
+        )
+    return found[wanted]
 
 
 def _functions(library: ctypes.CDLL, instructions: str) -> Kernels:

@@ -1,7 +1,7 @@
 """Checkpoints: a model, its tokenizer and what it was trained for, in one sealed directory.
 
     config.json          architecture of the pretrained encoder, or of the language model
-    model.json           task, threads, and what the task needs, such as head and labels
+    model.json           task, arithmetic, and what the task needs, such as head and labels
     model.safetensors    weights, float32, by name; a shared one once
     tokenizer.json
 
@@ -11,11 +11,12 @@ not finite is neither sealed nor loaded.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import safetensors.torch
 import torch
@@ -27,7 +28,7 @@ from retort.core.errors import SealError, shown
 from retort.core.seal import Sealed, verify
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.classifier import TextClassifier, build_backbone
-from retort.models.config import TASKS, HeadConfig, TaskName
+from retort.models.config import TASKS, ArithmeticName, HeadConfig, TaskName
 from retort.models.language_model import LanguageModel, language_model_of
 
 KIND = "checkpoint"
@@ -48,7 +49,8 @@ class Checkpoint:
         model: in evaluation mode, float32, on the CPU.
         tokenise: turns texts into the model's input.
         labels: names of the classes, in the order of the logits.
-        threads: number of CPU threads with which its logits are the sealed ones, bit for bit.
+        threads: number of CPU threads with which its logits are the sealed ones, bit for bit; in portable arithmetic
+            any number is, and this is that of the processors at hand.
     """
 
     sealed: Sealed
@@ -72,7 +74,7 @@ class LanguageCheckpoint:
         model: in evaluation mode, float32, on the CPU.
         tokenizer: content of its `tokenizer.json`.
         context: the most tokens that it sees at once.
-        threads: number of CPU threads with which its losses are the sealed ones, bit for bit.
+        threads: as of `Checkpoint`.
     """
 
     sealed: Sealed
@@ -98,7 +100,7 @@ def language_model_files(
         tokenizer: content of the `tokenizer.json` of its token store.
     """
     context = int(model.decoder.config.max_position_embeddings)
-    facts: dict[str, JSON] = {"context": context, "threads": threads}
+    facts: dict[str, JSON] = {"context": context, **_of_arithmetic(model, threads)}
     return _description("language_model", model.decoder, tokenizer, facts)
 
 
@@ -118,7 +120,7 @@ def text_model_files(
         "head": model.head.config.model_dump(),
         "max_tokens": tokenise.max_tokens,
         "special_in_text": tokenise.special_in_text,
-        "threads": threads,
+        **_of_arithmetic(model, threads),
     }
     return _description(task, model.backbone, tokenise.definition, {**facts, **more})
 
@@ -163,9 +165,10 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
     with opened(path, "classifier", seal) as (sealed, facts, architecture):
         labels = tuple(str(label) for label in facts["labels"])
         head = HeadConfig.model_validate(facts["head"])
-        model = TextClassifier(build_backbone(architecture), head, len(labels))
+        backbone, arithmetic = build_backbone(architecture), arithmetic_in(facts)
+        model = TextClassifier(backbone, head, len(labels), arithmetic=arithmetic)
         tokenise = fill_text_model(model, sealed, facts)
-        return Checkpoint(sealed, model, tokenise, labels, int(facts["threads"]))
+        return Checkpoint(sealed, model, tokenise, labels, threads_in(facts))
 
 
 def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoint:
@@ -179,10 +182,35 @@ def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoi
             model's checkpoint; the file is named.
     """
     with opened(path, "language_model", seal) as (sealed, facts, architecture):
-        model = language_model_of(architecture)
+        model = language_model_of(architecture, arithmetic_in(facts))
         _fill(model, sealed)
         tokenizer, context = sealed.read(_TOKENIZER), int(facts["context"])
-        return LanguageCheckpoint(sealed, model.eval(), tokenizer, context, int(facts["threads"]))
+        return LanguageCheckpoint(sealed, model.eval(), tokenizer, context, threads_in(facts))
+
+
+def _of_arithmetic(model: TextClassifier | LanguageModel, threads: int) -> dict[str, JSON]:
+    """What must be known to compute the same bits."""
+    return {"threads": threads} if model.portable is None else {"arithmetic": "portable"}
+
+
+def arithmetic_in(facts: Mapping[str, Any]) -> ArithmeticName:
+    """In which a model is computed, by its `model.json`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    found = facts.get("arithmetic", "native")  # as all were that do not say
+    for name in get_args(ArithmeticName):
+        if found == name:
+            return cast("ArithmeticName", name)
+    raise ValueError(f"{_MODEL} has arithmetic {found!r}")
+
+
+def threads_in(facts: Mapping[str, Any]) -> int:
+    """How many CPU threads give the sealed bits; as many as there are processors where any number does."""
+    if arithmetic_in(facts) == "portable":
+        return len(os.sched_getaffinity(0))
+    return int(facts["threads"])
 
 
 def _description(

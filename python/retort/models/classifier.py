@@ -4,8 +4,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
-from retort.models.config import HeadConfig
+from retort.models.arithmetic import Portable, drawn, portable_encoder
+from retort.models.config import ArithmeticName, HeadConfig
 from retort.models.determinism import seed_from
+from retort.models.packed.encoders import PackedEncoder
+from retort.models.packed.heads import answered
+from retort.models.packed.layers import Pass
+from retort.models.packed.sequences import packed
 
 
 class TextClassifier(nn.Module):
@@ -15,10 +20,25 @@ class TextClassifier(nn.Module):
         backbone: gives the last hidden states. Its own pooler, which nothing would use and so
             nothing would train, is taken off.
         head: from hidden states to logits.
+        portable: how it is computed by portable kernels; None: by PyTorch.
     """
 
-    def __init__(self, backbone: PreTrainedModel, head: HeadConfig, labels: int) -> None:
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        head: HeadConfig,
+        labels: int,
+        *,
+        arithmetic: ArithmeticName = "native",
+    ) -> None:
+        """
+        Raises:
+            ConfigError: there is no portable arithmetic for this encoder.
+        """
         super().__init__()
+        self.portable: Portable[PackedEncoder] | None = (
+            portable_encoder(backbone.config) if arithmetic == "portable" else None
+        )
         if getattr(backbone, "pooler", None) is not None:
             backbone.register_module("pooler", None)
         self.backbone = backbone
@@ -30,6 +50,10 @@ class TextClassifier(nn.Module):
         Args:
             ids, mask: int64, [texts, tokens]; mask is 1 where there is a token, 0 at padding.
         """
+        if self.portable is not None:
+            sequences, how = packed(ids, mask), self.portable.how(self)
+            states = self.portable.form(dict(self.backbone.named_parameters()), sequences, how)
+            return self.answer_packed(states, sequences.offsets, how)
         hidden = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
         # The head is small and its sums are long: autocast leaves it as precise as its weights.
         with torch.autocast(hidden.device.type, enabled=False):
@@ -41,6 +65,10 @@ class TextClassifier(nn.Module):
         """What is said of texts, one row each; for the arguments see `ClassificationHead.forward`."""
         logits: Tensor = self.head(hidden, real)
         return logits
+
+    def answer_packed(self, hidden: Tensor, offsets: Tensor, how: Pass) -> Tensor:
+        """The same in portable arithmetic; for the arguments see `retort.models.packed.heads.answered`."""
+        return answered(self.head.config, dict(self.head.named_parameters()), hidden, offsets, how)
 
 
 class ClassificationHead(nn.Module):
@@ -81,12 +109,14 @@ class ClassificationHead(nn.Module):
             weights = real.to(hidden.dtype) / real.sum(dim=1, keepdim=True).clamp(min=1)
         return torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)
 
-    def draw(self, seed: int, deviation: float) -> None:
+    def draw(self, seed: int, deviation: float, arithmetic: ArithmeticName = "native") -> None:
         """Draw the weights anew from `seed`: normal matrices, zero biases, LayerNorm at identity."""
         generator = torch.Generator().manual_seed(seed_from(seed, "head"))
         with torch.no_grad():
             for name, weight in self.named_parameters():
-                if weight.ndim > 1:
+                if weight.ndim > 1 and arithmetic == "portable":
+                    weight.copy_(drawn(weight.shape, deviation, "head", seed, name))
+                elif weight.ndim > 1:
                     nn.init.normal_(weight, std=deviation, generator=generator)
                 elif name == "norm.weight":
                     weight.fill_(1.0)

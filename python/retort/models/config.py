@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from retort.core.config import Frozen, LocalPath
 
+ArithmeticName = Literal["native", "portable"]
 _SWIGLU_MULTIPLE = 64
 
 

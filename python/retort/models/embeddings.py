@@ -4,14 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from torch.nn.functional import normalize
 from transformers import PreTrainedModel
 
 from retort.core.seal import Sealed
 from retort.data.tokenizers.text_encoder import TextEncoder
-from retort.models.checkpoint import fill_text_model, opened, text_model_files
+from retort.kernels.elementwise import tanh
+from retort.models.arithmetic import NATIVE, PORTABLE
+from retort.models.checkpoint import (
+    arithmetic_in,
+    fill_text_model,
+    opened,
+    text_model_files,
+    threads_in,
+)
 from retort.models.classifier import TextClassifier, build_backbone
-from retort.models.config import HeadConfig
+from retort.models.config import ArithmeticName, HeadConfig
+from retort.models.packed.heads import pool
+from retort.models.packed.layers import Pass
 
 
 class TextEmbedder(TextClassifier):
@@ -21,14 +30,23 @@ class TextEmbedder(TextClassifier):
     head, as in SimCSE (Gao et al., 2021), section 3 and appendix.
     """
 
-    def __init__(self, backbone: PreTrainedModel, head: HeadConfig) -> None:
-        super().__init__(backbone, head, int(backbone.config.hidden_size))
+    def __init__(
+        self, backbone: PreTrainedModel, head: HeadConfig, arithmetic: ArithmeticName = "native"
+    ) -> None:
+        super().__init__(backbone, head, int(backbone.config.hidden_size), arithmetic=arithmetic)
 
     def answer(self, hidden: Tensor, real: Tensor) -> Tensor:
         """As `TextClassifier.answer`."""
         if self.training:
-            return normalize(super().answer(hidden, real).tanh(), dim=1)
-        return normalize(self.head.pool(hidden, real), dim=1)
+            return NATIVE.unit(super().answer(hidden, real).tanh())
+        return NATIVE.unit(self.head.pool(hidden, real))
+
+    def answer_packed(self, hidden: Tensor, offsets: Tensor, how: Pass) -> Tensor:
+        """As `TextClassifier.answer_packed`."""
+        if self.training:
+            return PORTABLE.unit(tanh(super().answer_packed(hidden, offsets, how)))
+        weights = dict(self.head.named_parameters())
+        return PORTABLE.unit(pool(self.head.config, weights, hidden, offsets))
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class EmbedderCheckpoint:
         sealed: the verified directory that it came from.
         model: in evaluation mode, float32, on the CPU.
         tokenise: turns texts into the model's input.
-        threads: number of CPU threads with which its vectors are the sealed ones, bit for bit.
+        threads: as of `retort.models.checkpoint.Checkpoint`.
     """
 
     sealed: Sealed
@@ -68,6 +86,6 @@ def load_embedder(path: Path, seal: str | None = None) -> EmbedderCheckpoint:
     """
     with opened(path, "embeddings", seal) as (sealed, facts, architecture):
         head = HeadConfig.model_validate(facts["head"])
-        model = TextEmbedder(build_backbone(architecture), head)
+        model = TextEmbedder(build_backbone(architecture), head, arithmetic_in(facts))
         tokenise = fill_text_model(model, sealed, facts)
-        return EmbedderCheckpoint(sealed, model, tokenise, int(facts["threads"]))
+        return EmbedderCheckpoint(sealed, model, tokenise, threads_in(facts))

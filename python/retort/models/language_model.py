@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -11,15 +10,29 @@ from transformers import (
     PreTrainedModel,
 )
 
-from retort.models.config import LanguageModelConfig
+from retort.models.arithmetic import Portable, arithmetic_of, drawn, portable_decoder
+from retort.models.config import ArithmeticName, LanguageModelConfig
 from retort.models.determinism import seed_from
+from retort.models.packed.decoders import PackedGPT2, PackedLlama
+from retort.models.packed.sequences import Sequences
 
 
 class LanguageModel(nn.Module):
-    """A decoder that reads whole blocks: no cache of keys and values, no padding."""
+    """A decoder that reads whole blocks: no cache of keys and values, no padding.
 
-    def __init__(self, decoder: PreTrainedModel) -> None:
+    Attributes:
+        portable: how it is computed by portable kernels; None: by PyTorch.
+    """
+
+    def __init__(self, decoder: PreTrainedModel, arithmetic: ArithmeticName = "native") -> None:
+        """
+        Raises:
+            ConfigError: there is no portable arithmetic for this decoder.
+        """
         super().__init__()
+        self.portable: Portable[PackedLlama | PackedGPT2] | None = (
+            portable_decoder(decoder.config) if arithmetic == "portable" else None
+        )
         self.decoder = decoder
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -28,12 +41,21 @@ class LanguageModel(nn.Module):
         Args:
             ids: int64, [blocks, tokens]; no more tokens than the model's context.
         """
+        if self.portable is not None:
+            offsets = torch.arange(len(ids) + 1) * ids.shape[1]
+            sequences = Sequences(ids.reshape(-1), offsets)
+            weights = dict(self.decoder.named_parameters())
+            scores = self.portable.form(weights, sequences, self.portable.how(self))
+            return scores.view(*ids.shape, -1)
         logits: Tensor = self.decoder(input_ids=ids, use_cache=False).logits
         return logits.float()
 
 
 def build_language_model(
-    config: LanguageModelConfig, vocabulary_size: int, seed: int
+    config: LanguageModelConfig,
+    vocabulary_size: int,
+    seed: int,
+    arithmetic: ArithmeticName = "native",
 ) -> LanguageModel:
     """A language model whose weights are drawn from `seed`; no other random number is touched.
 
@@ -42,20 +64,43 @@ def build_language_model(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(seed, "weights"))
-        return language_model_of(_architecture(config, vocabulary_size))
+        model = language_model_of(_architecture(config, vocabulary_size), arithmetic)
+    if arithmetic == "portable":
+        _draw(model, seed)
+    return model
 
 
-def language_model_of(architecture: PretrainedConfig) -> LanguageModel:
+def language_model_of(
+    architecture: PretrainedConfig, arithmetic: ArithmeticName = "native"
+) -> LanguageModel:
     """A language model in float32 with weights drawn at random.
 
     Raises:
         ValueError: the architecture is not one of a language model.
+        ConfigError: there is no portable arithmetic for it.
     """
     decoder = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
         architecture, dtype=torch.float32
     )
     assert isinstance(decoder, PreTrainedModel)
-    return LanguageModel(decoder)
+    return LanguageModel(decoder, arithmetic)
+
+
+@torch.no_grad()
+def _draw(model: LanguageModel, seed: int) -> None:
+    """Draw the weights anew, each a function of seed and name: normal matrices, zero biases, norms at identity.
+
+    What adds to the residuals of GPT-2 is smaller by the root of how often that is (Radford and others, 2019).
+    """
+    config = model.decoder.config
+    added = (2 * config.num_hidden_layers) ** -0.5
+    for name, weight in model.decoder.named_parameters():
+        if weight.ndim > 1:
+            share = added if name.endswith("c_proj.weight") else 1.0
+            deviation = config.initializer_range * share
+            weight.copy_(drawn(weight.shape, deviation, "weights", seed, name))
+        else:
+            weight.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
 def token_losses(model: nn.Module, ids: Tensor) -> Tensor:
@@ -66,9 +111,8 @@ def token_losses(model: nn.Module, ids: Tensor) -> Tensor:
         ids: int64, [blocks, tokens + 1]; the targets are the inputs, one place further on.
     """
     logits, targets = model(ids[:, :-1]), ids[:, 1:]
-    return cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(
-        targets.shape
-    )
+    losses = arithmetic_of(model).token_losses(logits.flatten(0, 1), targets.flatten())
+    return losses.view(targets.shape)
 
 
 def _architecture(config: LanguageModelConfig, vocabulary_size: int) -> PretrainedConfig:

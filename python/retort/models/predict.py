@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from retort.core.errors import DataError
+from retort.models.arithmetic import NATIVE, arithmetic_of
 from retort.models.checkpoint import Checkpoint
 
 
@@ -38,15 +39,16 @@ def logits_of_each(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     """Class scores of texts that are computed one at a time, each at its own length.
 
     The bits of a product depend on its shape: on how many texts share it, and on how much padding.
-    Here the text alone decides the shape, so its logits are the same in any company. Not so on a
-    GPU, which one text leaves idle: there all share one pass.
+    Here the text alone decides the shape, so its logits are the same in any company. Portable arithmetic
+    gives the same bits in any company, so there all share one pass. So they do on a GPU, which one text
+    leaves idle.
 
     Args:
         ids, mask: int64, [texts, tokens], padded on the right.
     Returns:
         float32, [texts, labels].
     """
-    if ids.device.type == "cuda":
+    if ids.device.type == "cuda" or arithmetic_of(model) is not NATIVE:
         return logits(model, ids, mask)
     lengths = mask.sum(dim=1).clamp(min=1).tolist()
     return torch.cat(

@@ -18,7 +18,7 @@ from retort.data.files.hub import hub_files
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.checkpoint import not_finite
 from retort.models.classifier import TextClassifier
-from retort.models.config import HeadConfig, WeightsConfig
+from retort.models.config import ArithmeticName, HeadConfig, WeightsConfig
 
 _log = logging.getLogger(__name__)
 
@@ -71,10 +71,15 @@ def build_classifier(
     tokenise: TextEncoder,
     seed: int,
     head: HeadConfig = _HEAD,
+    *,
+    arithmetic: ArithmeticName = "native",
 ) -> TextClassifier:
     """The pretrained encoder with a new classification head; see `with_new_head`."""
     return with_new_head(
-        weights, tokenise, seed, lambda backbone: TextClassifier(backbone, head, len(labels))
+        weights,
+        tokenise,
+        seed,
+        lambda backbone: TextClassifier(backbone, head, len(labels), arithmetic=arithmetic),
     )
 
 
@@ -90,7 +95,7 @@ def with_new_head(
         build: gives the model of an encoder.
     Raises:
         DataError: the weights cannot be read, or are not those of the architecture.
-        ConfigError: documents are longer than the model allows.
+        ConfigError: documents are longer than the model allows; or as `build`.
     """
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -117,7 +122,8 @@ def with_new_head(
         raise DataError(f"{weights.directory}: the weight {wrong} is not finite")
     _check_fits(backbone, tokenise)
     model = build(backbone)
-    model.head.draw(seed, float(getattr(config, "initializer_range", _DEVIATION)))
+    deviation = float(getattr(config, "initializer_range", _DEVIATION))
+    model.head.draw(seed, deviation, "native" if model.portable is None else "portable")
     return model
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from retort.core.cli import Arguments, Invocation, port, positive, run
 from retort.core.errors import RetortError
+from retort.models.arithmetic import NATIVE, arithmetic_of
 from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic
@@ -43,10 +44,11 @@ def main(arguments: Sequence[str]) -> int:
         options.receive_seconds,
         options.idle_seconds,
     )
-    refuse_arithmetic_variables(os.environ)
     bound = bind(options.host, options.port)
     invocation = Invocation.from_environment()
     checkpoint = load_checkpoint(invocation.resolve(options.checkpoint), options.seal)
+    if arithmetic_of(checkpoint.model) is NATIVE:
+        refuse_arithmetic_variables(os.environ)
     listen(bound)
 
     model = ServedModel(checkpoint.sealed.seal, checkpoint.labels)

@@ -12,7 +12,7 @@ from retort.core.digest import JSON
 from retort.core.seal import Manifest
 from retort.data.config import DataConfig
 from retort.data.preparation.recipe import TokenizerConfig
-from retort.models.config import ModelConfig, unwanted
+from retort.models.config import ArithmeticName, ModelConfig, unwanted
 
 LEAST_FLOAT, LARGEST_FLOAT = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
 """Of float32, in which the optimiser computes: what is smaller than the least loses its digits."""
@@ -58,7 +58,12 @@ class TrainConfig(Frozen):
     """Logical shards that a batch is cut into, each computed by itself: the most processes that a
     run can have. For any number of them the result is the same, for other shards it is not."""
     threads: int = Field(default=1, ge=1, le=256)
-    """CPU threads of each process: sums are split among them, so another number gives other bits."""
+    """CPU threads of each process. In native arithmetic sums are split among them, so another number gives
+    other bits; in portable arithmetic any number gives the same."""
+    arithmetic: ArithmeticName = Field(default="native", exclude_if=lambda value: value == "native")
+    """`native`: PyTorch's libraries, whose last bits follow the kind of processor. `portable`: kernels that give the
+    same bits, and so the same seal, on every processor (docs/arithmetic.md); on CPUs, for the BERT family, LLaMA and
+    GPT-2."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; weights, gradients and their sums are float32 in both."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -183,6 +188,10 @@ class TrainingRecipe(Frozen):
     def _sections_go_together(self) -> "TrainingRecipe":
         if self.deepspeed is not None and self.backend != "deepspeed":
             raise ValueError("section deepspeed goes with backend: deepspeed, and only with it")
+        if self.backend == "deepspeed" and self.train.arithmetic == "portable":
+            raise ValueError(
+                "train.arithmetic: portable is not for backend: deepspeed; write native"
+            )
         rules = self.model.rules
         if (self.tokenizer is not None) != (not rules.pretrained and self.data.store is None):
             raise ValueError(
@@ -209,6 +218,15 @@ NOT_SEALED = ("checkpoints", "divergence", "logging")
 """Sections that change nothing that is computed."""
 
 
+def decisive(recipe: TrainingRecipe) -> dict[str, JSON]:
+    """What of a recipe decides the result, without paths."""
+    kept = {key: value for key, value in for_seal(recipe).items() if key not in NOT_SEALED}
+    train = kept["train"]
+    if recipe.train.arithmetic == "portable" and isinstance(train, dict):
+        kept["train"] = {key: value for key, value in train.items() if key != "threads"}
+    return kept
+
+
 def sealed_configuration(recipe: TrainingRecipe, store: Manifest) -> dict[str, JSON]:
     """What a checkpoint's seal holds of its recipe: all that decides the result, and no paths.
 
@@ -217,7 +235,7 @@ def sealed_configuration(recipe: TrainingRecipe, store: Manifest) -> dict[str, J
     """
     documents = store.config.get("data")
     data = {**(documents if isinstance(documents, dict) else {}), **recipe.data.batches}
-    kept = {key: value for key, value in for_seal(recipe).items() if key not in NOT_SEALED}
+    kept = decisive(recipe)
     # The store's tokenizer is one of its inputs, wherever it came from.
     kept.pop("tokenizer")
     return {**kept, "data": data}

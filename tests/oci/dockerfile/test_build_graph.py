@@ -34,12 +34,13 @@ py_library(name = "not_wanted", srcs = ["other.py"], deps = ["@pypi//torch"])
     _package(
         tmp_path,
         "b",
-        'py_library(name = "b", srcs = ["b.py"], data = ["x.yaml"], deps = ["@files//:data", "//a:lib"])',
+        'py_library(name = "b", srcs = ["b.py"], data = ["x.yaml", "//c:made"], deps = ["@files//:data", "//a:lib"])',
     )
     found = closure(tmp_path, "//a:main")
     assert [str(path) for path in found.files] == ["a/lib.py", "a/main.py", "b/b.py", "b/x.yaml"]
     assert found.distributions == ("numpy",)
     assert found.archives == ("files",)
+    assert found.made == ("//c:made",)
 
 
 def test_globs_take_files_less_those_excluded(tmp_path: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from tools.oci.errors import ImageError
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PEP_552_UNCHECKED = 1
+KERNELS = "//python/retort/kernels/c:compiled"
 
 
 def _wheel(path: pathlib.Path, files: dict[str, str], executable: str = "") -> pathlib.Path:
@@ -97,9 +98,17 @@ def test_byte_code_is_by_hash_and_unchecked(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("image", PROGRAMS)
 def test_the_app_is_what_its_program_needs(tmp_path: pathlib.Path, image: str) -> None:
-    install(ROOT, image, tmp_path)
+    kernels = tmp_path / "kernels_x.so"
+    kernels.write_bytes(b"made")
+    place = tmp_path / "site-packages"
+    install(ROOT, image, place, {KERNELS: kernels})
     expected = {
-        path.relative_to("python").as_posix() for path in closure(ROOT, PROGRAMS[image]).files
+        path.relative_to("python").as_posix(): 0o644
+        for path in closure(ROOT, PROGRAMS[image]).files
     }
-    assert set(_modes(tmp_path)) == expected
-    assert set(_modes(tmp_path).values()) == {0o644}
+    assert _modes(place) == {**expected, "retort/kernels/c/kernels_x.so": 0o755}
+
+
+def test_an_app_without_what_rules_make_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ImageError, match=f"--made {KERNELS}=FILE: "):
+        install(ROOT, "training", tmp_path)

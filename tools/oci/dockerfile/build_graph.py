@@ -23,11 +23,13 @@ class Closure:
 
     Attributes:
         files: sources and data, relative to the root of the repository, sorted.
+        made: labels of data that rules make, sorted.
         distributions: labels' names of what `@pypi` has, those that BUILD files name, sorted.
         archives: repositories of files from source archives, sorted.
     """
 
     files: tuple[pathlib.PurePosixPath, ...]
+    made: tuple[str, ...]
     distributions: tuple[str, ...]
     archives: tuple[str, ...]
 
@@ -40,6 +42,7 @@ def closure(root: pathlib.Path, target: str) -> Closure:
     """
     packages: dict[str, dict[str, Mapping[str, Any]]] = {}
     files: set[pathlib.PurePosixPath] = set()
+    made: set[str] = set()
     outside: dict[str, set[str]] = {"pypi": set(), "archive": set()}
     waiting, seen = [target], set()
     while waiting:
@@ -54,7 +57,10 @@ def closure(root: pathlib.Path, target: str) -> Closure:
             raise ImageError(f"no target {label} in {package}/BUILD.bazel")
         attributes = packages[package][name]
         for path in (*attributes.get("srcs", ()), *attributes.get("data", ())):
-            files.add(pathlib.PurePosixPath(package, path))
+            if path.startswith("//"):
+                made.add(path)
+            else:
+                files.add(pathlib.PurePosixPath(package, path))
         for dep in attributes.get("deps", ()):
             repository, _, rest = dep.partition("//")
             if repository == "@pypi":
@@ -65,6 +71,7 @@ def closure(root: pathlib.Path, target: str) -> Closure:
                 waiting.append(f"//{package}{dep}" if dep.startswith(":") else dep)
     return Closure(
         tuple(sorted(files)),
+        tuple(sorted(made)),
         tuple(sorted(outside["pypi"])),
         tuple(sorted(outside["archive"])),
     )

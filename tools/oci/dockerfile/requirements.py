@@ -1,7 +1,8 @@
 """`python3 -m tools.oci.dockerfile.requirements [--check]`: which distributions each image takes from the locks.
 
 Writes `docker/IMAGE_ACCELERATOR.txt` for the Dockerfile: the closure of the image's program in the BUILD files and in
-the lock, with the lock's hashes. Run it in the root of the checkout.
+the lock, with the lock's hashes; and `docker/compiler.txt`, which compiles the kernels. Run it in
+the root of the checkout.
 """
 
 import argparse
@@ -19,6 +20,8 @@ PROGRAMS = {"training": "//python/retort/train:main", "inference": "//python/ret
 """Image to the program that it starts."""
 
 ACCELERATORS = ("cpu", "cuda")
+_COMPILER = "ziglang"
+"""The distribution that compiles the kernels."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ def lists(root: pathlib.Path) -> dict[str, str]:
     Raises:
         ImageError: BUILD files or locks do not say what they must.
     """
-    made = {}
+    pins = read_lock((root / "third_party/requirements/dev.lock").read_text(encoding="utf-8"))
+    head = "# Made by: python3 -m tools.oci.dockerfile.requirements\n# From dev.lock, for //tools/zig:cc\n"
+    (compiler,) = needed(pins, [_COMPILER])
+    made = {"docker/compiler.txt": head + pins[compiler].text}
     for image, program in PROGRAMS.items():
         named = closure(root, program).distributions
         for accelerator in ACCELERATORS:

@@ -24,6 +24,9 @@ HEADERS = [_HERE + name for name in [
     "vectors.h",
 ]]
 
+# The oldest that PyTorch's own wheels run with, as the compiler names it behind an architecture.
+C_LIBRARY = "-linux-gnu.2.28"
+
 # Of each architecture the instruction sets, and the compiler's name of a processor that has one.
 SETS = {
     "aarch64": {"neon": "generic"},

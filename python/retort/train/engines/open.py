@@ -1,5 +1,6 @@
 """The engine that a recipe asks for."""
 
+from retort.core.errors import ConfigError
 from retort.models.parameters import parameter_groups
 from retort.train.engines.contract.engine import ContractEngine, ContractSettings
 from retort.train.engines.engine import Engine
@@ -15,9 +16,13 @@ def open_engine(
     """The engine for a task's model, and the names of the weights that it trains.
 
     Raises:
-        ConfigError: the model cannot be frozen as the recipe says, or the engine cannot share the
-            shards among so many processes.
+        ConfigError: the model cannot be frozen as the recipe says, its arithmetic is not for this device, or
+            the engine cannot share the shards among so many processes.
     """
+    if recipe.train.arithmetic == "portable" and world.device.type != "cpu":
+        raise ConfigError(
+            "train.arithmetic: portable is computed on processors, and this run has a GPU; write native"
+        )
     groups = parameter_groups(task.model, recipe.model, recipe.optimizer.weight_decay)
     trained = tuple(name for group in groups for name in group.names)
     autocast = recipe.train.precision == "bfloat16"

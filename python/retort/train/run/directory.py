@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from retort.core.atomic import storage_errors
-from retort.core.config import differences, for_seal, load_recipe, to_yaml
+from retort.core.config import differences, load_recipe, to_yaml
 from retort.core.errors import ConfigError, StorageError
 from retort.core.locks import take_lock
-from retort.train.recipe import NOT_SEALED, TrainingRecipe
+from retort.train.recipe import TrainingRecipe, decisive
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
@@ -87,11 +87,7 @@ def write_recipe(run: Path, recipe: TrainingRecipe) -> None:
                 f"{file}: cannot be read as the recipe of this run; choose another --out, or add "
                 "--overwrite to start anew"
             ) from error
-        was, now = (
-            {key: value for key, value in for_seal(one).items() if key not in NOT_SEALED}
-            for one in (before, recipe)
-        )
-        if found := "; ".join(differences(was, now)):
+        if found := "; ".join(differences(decisive(before), decisive(recipe))):
             raise ConfigError(
                 f"{run}: holds an unfinished run of another recipe: {found}; choose another --out, "
                 "or add --overwrite to start anew"

@@ -39,10 +39,12 @@ def load(request: Request, invocation: Invocation) -> Recipe[TrainingRecipe]:
     Raises:
         UserError: it, or the environment, is not usable.
     """
-    refuse_arithmetic_variables(os.environ)
     here = invocation.working_directory
     source = find_recipe(recipes(), request.config, here)
-    return load_recipe(TrainingRecipe, source, request.overrides, here)
+    recipe = load_recipe(TrainingRecipe, source, request.overrides, here)
+    if recipe.config.train.arithmetic == "native":
+        refuse_arithmetic_variables(os.environ)
+    return recipe
 
 
 def typed(path: Path, invocation: Invocation) -> str:

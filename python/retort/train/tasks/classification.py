@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from retort.core.errors import DataError
 from retort.data.batches.readers import TextBatch
@@ -17,6 +16,7 @@ from retort.evaluate.held_out import HeldOutTexts
 from retort.evaluate.metrics import Metrics
 from retort.evaluate.report.classifier import ClassifierResults
 from retort.evaluate.task import LOGITS
+from retort.models.arithmetic import arithmetic_of
 from retort.models.checkpoint import classifier_files
 from retort.models.classifier import TextClassifier
 from retort.models.weights import PretrainedWeights, build_classifier
@@ -49,7 +49,8 @@ class Classification(TextTask[TextClassifier]):
         self._smoothing = recipe.train.label_smoothing
         self._totals = (-1, 0.0)
         model = build_classifier(
-            weights, store.labels, tokenise, recipe.train.seed, recipe.model.head
+            *(weights, store.labels, tokenise, recipe.train.seed, recipe.model.head),
+            arithmetic=recipe.train.arithmetic,
         )
         super().__init__(recipe, store, weights, tokenise=tokenise, device=device, model=model)
         self.held_out = HeldOutTexts(store, recipe.data.max_tokens, device)
@@ -59,12 +60,8 @@ class Classification(TextTask[TextClassifier]):
         ids, mask, labels = (
             torch.from_numpy(one).to(self._device) for one in (batch.ids, batch.mask, batch.labels)
         )
-        total = cross_entropy(
-            model(ids, mask),
-            labels,
-            weight=self._device_weights,
-            reduction="sum",
-            label_smoothing=self._smoothing,
+        total = arithmetic_of(model).classification_loss(
+            model(ids, mask), labels, self._device_weights, self._smoothing
         )
         return total / self._total(step)
 

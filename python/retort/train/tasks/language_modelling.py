@@ -14,6 +14,7 @@ from retort.evaluate.held_out import HeldOutBlocks
 from retort.evaluate.language_metrics import LanguageMetrics
 from retort.evaluate.report.language_model import LanguageModelResults
 from retort.evaluate.task import LOSSES
+from retort.models.arithmetic import arithmetic_of
 from retort.models.checkpoint import language_model_files
 from retort.models.config import LanguageModelConfig
 from retort.models.language_model import LanguageModel, build_language_model, token_losses
@@ -72,7 +73,7 @@ class LanguageModelling:
         # The state of each layer in half precision, and the scores of each next token.
         state = length * (2 * config.hidden * config.layers + 4 * vocabulary)
         check_batch(train, self._reader.length, "blocks", state, device)
-        model = build_language_model(config, vocabulary, train.seed)
+        model = build_language_model(config, vocabulary, train.seed, train.arithmetic)
         self.model: LanguageModel = model.to(device)
         self.attention = (config.layers, config.hidden)
         self.held_out = HeldOutBlocks(store, length, device)
@@ -90,7 +91,8 @@ class LanguageModelling:
         losses = token_losses(model, torch.from_numpy(batch.ids).to(self._device))
         targets = torch.from_numpy(batch.targets).to(self._device)
         counted = torch.arange(losses.shape[1], device=self._device) < targets[:, None]
-        return losses.where(counted, 0.0).sum() / self._reader.targets(step)
+        total = arithmetic_of(model).total(losses.where(counted, 0.0))
+        return total / self._reader.targets(step)
 
     def seen(self, step: int) -> int:
         """As `Task.seen`."""

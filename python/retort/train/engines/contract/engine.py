@@ -6,13 +6,17 @@ the parameters finishes the sum, clips and updates it, and hands the new weights
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from retort.models.arithmetic import Portable
 from retort.models.determinism import seed_from
+from retort.models.packed.layers import Pass
+from retort.models.packed.sequences import Places
 from retort.models.parameters import ParameterGroup
 from retort.train.engines.contract.exchange import GradientExchange, begin_gathering, gathered
 from retort.train.engines.contract.gradients import GradientTree
@@ -62,10 +66,12 @@ class ContractEngine:
     ) -> None:
         """
         Args:
-            model: on the world's device; its trainable parameters are float32 and become views.
+            model: on the world's device; its trainable parameters are float32 and become views. Where it is
+                portable, so is all that is computed here.
             groups: of all trainable parameters.
         """
         self.model = model
+        self._portable: Portable[Any] | None = getattr(model, "portable", None)
         self._settings, self._world, self._clock = settings, world, clock
         self._micro_batch, self._loss = micro_batch, loss
         self._share = share_of(world.rank, world.size, settings.shards)
@@ -93,6 +99,7 @@ class ContractEngine:
             groups,
             betas=settings.betas,
             eps=settings.eps,
+            portable=self._portable is not None,
         )
 
     def step(self, number: int, lr: float) -> Outcome:
@@ -134,18 +141,24 @@ class ContractEngine:
     def _run(self, number: int, shard: int, place: int) -> float:
         with self._clock.phase("data"):
             batch = self._micro_batch(number, shard)
-        torch.manual_seed(seed_from(self._settings.seed, "dropout", number, shard))
         self._gradients.begin(place)
-        autocast = (
-            torch.autocast(self._world.device.type, torch.bfloat16)
-            if self._settings.autocast
-            else nullcontext()
-        )
-        with autocast:
+        with self._pass(number, shard):
             loss = self._loss(self.model, batch, number)
         loss.backward()  # type: ignore[no-untyped-call]
         self._gradients.end()
         return loss.item()
+
+    def _pass(self, number: int, shard: int) -> AbstractContextManager[object]:
+        """Have a forward pass drop and round as it is to in a shard of a step."""
+        settings = self._settings
+        if self._portable is not None:
+            places = Places(settings.seed, number, shard)
+            self._portable.training = Pass(places, rounded=settings.autocast)
+            return nullcontext()
+        torch.manual_seed(seed_from(settings.seed, "dropout", number, shard))
+        if settings.autocast:
+            return torch.autocast(self._world.device.type, torch.bfloat16)
+        return nullcontext()
 
     def _send(self, bucket: int) -> None:
         """Send a bucket, but never before the ones before it: ranks must agree on the order."""
@@ -157,7 +170,8 @@ class ContractEngine:
     def _agree(self, gradients: Sequence[Tensor], losses: Sequence[float]) -> Outcome:
         """Losses and norm, equal on all ranks: each gives what it knows, zero elsewhere."""
         size, block, shards = self._world.size, self._settings.block, self._settings.shards
-        squares = torch.cat([block_squares(one, block) for one in gradients])
+        portable = self._portable is not None
+        squares = torch.cat([block_squares(one, block, portable=portable) for one in gradients])
         known = torch.zeros(shards, dtype=torch.float64, device=squares.device)
         known[self._share.start : self._share.stop] = torch.tensor(losses, dtype=torch.float64)
         with self._clock.phase("communication"):

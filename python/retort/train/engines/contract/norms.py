@@ -5,25 +5,29 @@ import math
 import torch
 from torch import Tensor
 
+from retort.kernels.optimizer import squares
 from retort.train.engines.contract.tree import Node, tree_sum
 
 
-def block_squares(values: Tensor, block: int) -> Tensor:
+def block_squares(values: Tensor, block: int, *, portable: bool = False) -> Tensor:
     """The sum of squares of each block, float64, one call of one shape for each.
 
     Args:
         values: float32, 1-d, a multiple of `block` long.
+        portable: by portable kernels, and not by PyTorch.
     """
+    if portable:
+        return squares(values, torch.arange(0, len(values) + 1, block))
     blocks = values.view(-1, block)
     norms = [torch.linalg.vector_norm(one, dtype=torch.float64) for one in blocks]
     return torch.stack(norms).square()
 
 
-def norm_of(squares: Tensor) -> float:
+def norm_of(of_blocks: Tensor) -> float:
     """The square root of the sum of all blocks' squares, added along the canonical tree.
 
     Args:
-        squares: float64, one for each block of the whole vector, in order.
+        of_blocks: float64, one for each block of the whole vector, in order.
     """
-    nodes = ((Node(0, number), square) for number, square in enumerate(squares.tolist()))
-    return math.sqrt(tree_sum(nodes, len(squares), lambda left, right: left + right))
+    nodes = ((Node(0, number), square) for number, square in enumerate(of_blocks.tolist()))
+    return math.sqrt(tree_sum(nodes, len(of_blocks), lambda left, right: left + right))

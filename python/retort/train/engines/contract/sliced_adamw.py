@@ -1,7 +1,7 @@
 """AdamW on the slices that a rank owns (Loshchilov and Hutter, 2019; slices as in ZeRO stage 1).
 
-PyTorch's fused kernel works element by element, so a run of a parameter is updated to the same bits
-as the whole of it. Each run is a parameter of a torch optimizer whose moments are views here.
+PyTorch's fused kernel and the portable one work element by element, so a run of a parameter is updated to
+the same bits as the whole of it. Each run is a parameter of a torch optimizer whose moments are views here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from retort.models.parameters import ParameterGroup
 from retort.train.engines.contract.layout import FlatLayout
+from retort.train.engines.contract.portable_adamw import PortableAdamW
 from retort.train.engines.engine import TensorSlice
 
 
@@ -41,11 +42,13 @@ class SlicedAdamW:
         *,
         betas: tuple[float, float],
         eps: float,
+        portable: bool = False,
     ) -> None:
         """
         Args:
             weights: the flat weights, float32.
             slices: runs of elements that this rank owns, rising.
+            portable: by portable kernels, and not by PyTorch.
         """
         self._slices = slices
         self._runs: list[list[Run]] = []
@@ -66,9 +69,11 @@ class SlicedAdamW:
             if runs:
                 self._scales.append(group.lr_scale)
                 chosen.append({"params": runs, "weight_decay": group.weight_decay})
-        self._optimizer = (
-            torch.optim.AdamW(chosen, betas=betas, eps=eps, fused=True) if chosen else None
-        )
+        self._optimizer: torch.optim.Optimizer | None = None
+        if chosen and portable:
+            self._optimizer = PortableAdamW(chosen, betas=betas, eps=eps)
+        elif chosen:
+            self._optimizer = torch.optim.AdamW(chosen, betas=betas, eps=eps, fused=True)
         self._device = weights.device
 
     def step(self, gradients: Sequence[Tensor], lr: float, divisor: float) -> None:
@@ -86,7 +91,7 @@ class SlicedAdamW:
                 run.weight.grad = gradient[start : start + run.weight.numel()]
         for group, scale in zip(self._optimizer.param_groups, self._scales, strict=True):
             group["lr"] = lr * scale
-        # The fused kernel divides on its way, as it does for a gradient scaler.
+        # Both kernels divide on their way, as the fused one does for a gradient scaler.
         scaler = {
             "grad_scale": torch.tensor(divisor, device=self._device),
             "found_inf": torch.zeros((), device=self._device),

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from retort.data.batches.readers import TextBatch
 from retort.data.store.store import TokenStore
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.evaluate.embeddings import EMBEDDINGS, EmbeddingMetrics, HeldOutTopics
+from retort.models.arithmetic import NATIVE, Arithmetic, arithmetic_of
 from retort.models.embeddings import TextEmbedder, embedder_files
 from retort.models.weights import PretrainedWeights, with_new_head
 from retort.train.recipe import TrainingRecipe
@@ -49,7 +49,7 @@ class Embeddings(TextTask[TextEmbedder]):
             weights,
             tokenise,
             train.seed,
-            lambda backbone: TextEmbedder(backbone, recipe.model.head),
+            lambda backbone: TextEmbedder(backbone, recipe.model.head, train.arithmetic),
         )
         super().__init__(recipe, store, weights, tokenise=tokenise, device=device, model=model)
         self.held_out = HeldOutTopics(store, recipe.data.max_tokens, device)
@@ -58,7 +58,8 @@ class Embeddings(TextTask[TextEmbedder]):
         """As `Task.loss`: the sum over the texts of a shard, divided by the texts of the step."""
         ids, mask = (torch.from_numpy(one).to(self._device) for one in (batch.ids, batch.mask))
         first, second = model(ids.repeat(2, 1), mask.repeat(2, 1)).chunk(2)
-        return info_nce(first, second, self._temperature) / self._batch
+        total = info_nce(first, second, self._temperature, arithmetic_of(model))
+        return total / self._batch
 
     def present(self, measured: Mapping[str, Any]) -> EmbeddingResults:
         """As `Task.present`."""
@@ -69,7 +70,9 @@ class Embeddings(TextTask[TextEmbedder]):
         return embedder_files(self.model, tokenise=self._tokenise, threads=threads)
 
 
-def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def info_nce(
+    first: Tensor, second: Tensor, temperature: float, arithmetic: Arithmetic = NATIVE
+) -> Tensor:
     """How badly the first view of each text tells its second from those of the others: a sum, float32.
 
     Equation 4 of Gao et al. 2021.
@@ -77,8 +80,4 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     Args:
         first, second: float32, [texts, numbers], of length 1; row for row the same text.
     """
-    # The largest cosines decide, and in bfloat16 they would all be the same.
-    with torch.autocast(first.device.type, enabled=False):
-        cosines = first @ second.T
-    own = torch.arange(len(first), device=first.device)
-    return cross_entropy(cosines / temperature, own, reduction="sum")
+    return arithmetic.contrast(first, second, temperature)

@@ -1,0 +1,163 @@
+"""The two arithmetics in which a model is computed, and what a task computes besides the model in each.
+
+PyTorch's is native: its libraries choose by the processor, and so do the last bits. The kernels' is portable: a
+function of the numbers alone (docs/arithmetic.md).
+"""
+
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PretrainedConfig
+
+from retort.core.errors import ConfigError
+from retort.kernels import rows
+from retort.kernels.elementwise import key_of, normal
+from retort.kernels.embeddings import summed
+from retort.kernels.products import matmul
+from retort.models.packed.decoders import PackedGPT2, PackedLlama
+from retort.models.packed.encoders import PackedEncoder
+from retort.models.packed.forms import packed_form
+from retort.models.packed.layers import EXACT, Pass
+
+_TINY = 1e-12
+"""The least length that a vector is divided by, as in `torch.nn.functional.normalize`."""
+FormT = TypeVar("FormT", PackedEncoder, "PackedLlama | PackedGPT2")
+
+
+@dataclass
+class Portable(Generic[FormT]):
+    """How a model is computed by the kernels.
+
+    Attributes:
+        form: the forward pass of its encoder or decoder.
+        training: how the next pass in training mode is made; in evaluation mode it is exact.
+    """
+
+    form: FormT
+    training: Pass = field(default=EXACT)
+
+    def how(self, model: nn.Module) -> Pass:
+        """How the next pass of a model is made."""
+        return self.training if model.training else EXACT
+
+
+def portable_encoder(config: PretrainedConfig) -> Portable[PackedEncoder]:
+    """
+    Raises:
+        ConfigError: an encoder of this architecture has no packed form.
+    """
+    form = packed_form(config)
+    if not isinstance(form, PackedEncoder):
+        raise ConfigError(_no_form(config))
+    return Portable(form)
+
+
+def portable_decoder(config: PretrainedConfig) -> "Portable[PackedLlama | PackedGPT2]":
+    """
+    Raises:
+        ConfigError: a decoder of this architecture has no packed form.
+    """
+    form = packed_form(config)
+    if form is None or isinstance(form, PackedEncoder):
+        raise ConfigError(_no_form(config))
+    return Portable(form)
+
+
+def _no_form(config: PretrainedConfig) -> str:
+    return (
+        f"train.arithmetic: portable is not for a model of type {config.model_type} with these "
+        "settings; write native"
+    )
+
+
+class Arithmetic(Protocol):
+    """What a task computes of a model's answers, float32, with gradients."""
+
+    def classification_loss(
+        self, logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
+    ) -> Tensor:
+        """The sum of the cross-entropies of texts, each weighted by its label: a scalar.
+
+        Args:
+            logits: [texts, labels]; labels: int64 [texts]; weights: [labels].
+        """
+
+    def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The cross-entropy of each token, [tokens], of logits [tokens, vocabulary] and targets, int64 [tokens]."""
+
+    def contrast(self, first: Tensor, second: Tensor, temperature: float) -> Tensor:
+        """The sum of the cross-entropies by which rows of `first` tell their own row of `second`: a scalar."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of all numbers, a scalar."""
+
+    def unit(self, vectors: Tensor) -> Tensor:
+        """Vectors, [n, numbers], at length 1."""
+
+
+class _Native:
+    def classification_loss(
+        self, logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
+    ) -> Tensor:
+        return functional.cross_entropy(
+            logits, labels, weight=weights, reduction="sum", label_smoothing=smoothing
+        )
+
+    def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, targets, reduction="none")
+
+    def contrast(self, first: Tensor, second: Tensor, temperature: float) -> Tensor:
+        # The largest cosines decide, and in bfloat16 they would all be the same.
+        with torch.autocast(first.device.type, enabled=False):
+            cosines = first @ second.T
+        own = torch.arange(len(first), device=first.device)
+        return functional.cross_entropy(cosines / temperature, own, reduction="sum")
+
+    def total(self, values: Tensor) -> Tensor:
+        return values.sum()
+
+    def unit(self, vectors: Tensor) -> Tensor:
+        return functional.normalize(vectors, dim=1)
+
+
+class _Portable:
+    def classification_loss(
+        self, logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
+    ) -> Tensor:
+        return self.total(rows.cross_entropy(logits, labels, weights, smoothing))
+
+    def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return rows.cross_entropy(logits, targets)
+
+    def contrast(self, first: Tensor, second: Tensor, temperature: float) -> Tensor:
+        cosines: Tensor = matmul(first, second.t())
+        return self.total(rows.cross_entropy(cosines / temperature, torch.arange(len(first))))
+
+    def total(self, values: Tensor) -> Tensor:
+        whole = torch.tensor([0, values.numel()])
+        column: Tensor = summed(values.reshape(-1, 1), whole)
+        return column[0, 0]
+
+    def unit(self, vectors: Tensor) -> Tensor:
+        # Sums over a row and what spreads a number over it are products: autograd's own are PyTorch's.
+        ones = torch.ones(vectors.shape[1], 1)
+        squares: Tensor = matmul(vectors * vectors, ones)
+        scales: Tensor = matmul(1 / squares.clamp(min=_TINY**2).sqrt(), ones.t())
+        return vectors * scales
+
+
+NATIVE: Arithmetic = _Native()
+PORTABLE: Arithmetic = _Portable()
+
+
+def arithmetic_of(model: nn.Module) -> Arithmetic:
+    """That of a model, or of what wraps one."""
+    return NATIVE if getattr(model, "portable", None) is None else PORTABLE
+
+
+def drawn(shape: torch.Size, deviation: float, *place: int | str) -> Tensor:
+    """Numbers of the normal distribution around 0, each a function of the place and of its number; portable."""
+    return normal(shape, key_of(*place)) * deviation
