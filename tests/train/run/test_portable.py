@@ -1,12 +1,14 @@
 """Runs in portable arithmetic: one seal for every number of processes and threads, and every set of instructions."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
+from retort.core.forks.client import run
 from retort.core.seal import verify
 from retort.kernels.library import INSTRUCTIONS, usable
 from tests.processes.forks import TRAINING, fork_server_for
@@ -16,7 +18,6 @@ from tests.tiny.runs import (
     sealed,
     tiny_recipe,
     train,
-    train_anew,
     typed,
 )
 
@@ -41,11 +42,10 @@ def of_embeddings(root: Path) -> Path:
     return tiny_recipe(root, {**MORE, "model": model, "evaluate": {"min_accuracy": 0.1}})
 
 
-def of_language_model(root: Path, family: str) -> Path:
+def of_language_model(root: Path) -> Path:
     lines = [" ".join(COMMON[(n * k) % 10] for k in range(4 + n % 9)) for n in range(200)]
     (root / "lines.txt").write_text("\n".join(f"{line} {n}" for n, line in enumerate(lines)))
-    sizes = {"hidden": 32, "layers": 2, "heads": 4, "context": 16, "dropout": 0.1}
-    shared = {"kv_heads": 2} if family == "llama" else {}
+    sizes = {"hidden": 32, "layers": 2, "heads": 4, "kv_heads": 2, "context": 16, "dropout": 0.1}
     values = {
         **MORE,
         "data": {
@@ -55,23 +55,20 @@ def of_language_model(root: Path, family: str) -> Path:
             "max_tokens": 16,
         },
         "tokenizer": {"train": {"model": "bpe", "vocabulary": 300}},
-        "model": {"language_model": {"family": family, **sizes, **shared}},
+        "model": {"language_model": {"family": "llama", **sizes}},
         "optimizer": {"lr": 1e-2},
     }
     (root / "language.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return root / "language.yaml"
 
 
-@pytest.fixture(scope="module", params=["classifier", "embeddings", "llama", "gpt2"])
+MADE = {"classifier": of_classifier, "embeddings": of_embeddings, "llama": of_language_model}
+
+
+@pytest.fixture(scope="module", params=MADE)
 def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp(request.param)
-    if request.param == "classifier":
-        return of_classifier(root)
-    return (
-        of_embeddings(root)
-        if request.param == "embeddings"
-        else of_language_model(root, request.param)
-    )
+    return MADE[request.param](root)
 
 
 @pytest.fixture(scope="module")
@@ -94,45 +91,72 @@ def test_it_learns_and_its_seal_says_nothing_of_threads(alone: Path) -> None:
     assert json.loads(checkpoint.read("model.json"))["arithmetic"] == "portable"
 
 
-@pytest.mark.parametrize(("processes", "threads"), [(1, 2), (2, 1), (3, 2)])
 def test_processes_and_threads_make_no_difference(
-    recipe: Path, alone: Path, tmp_path: Path, processes: int, threads: int
-) -> None:
-    settings = [f"train.threads={threads}"]
-    done = train(typed(recipe, tmp_path / "run", "--nproc", str(processes), settings=settings))
-    assert sealed(done) == verify(alone / "checkpoint").seal
-
-
-def test_an_interrupted_run_goes_on_with_other_threads_and_processes(
     recipe: Path, alone: Path, tmp_path: Path
 ) -> None:
+    words = typed(recipe, tmp_path / "run", "--nproc", "3", settings=["train.threads=2"])
+    assert sealed(train(words)) == verify(alone / "checkpoint").seal
+
+
+def test_an_interrupted_run_goes_on_by_others_and_by_an_older_set_of_instructions(
+    recipe: Path, alone: Path, tmp_path: Path
+) -> None:
+    """The other variables choose kernels of PyTorch's libraries, and are refused where these compute."""
     resumed = as_if_killed_at_the_end(alone, tmp_path / "resumed")
-    (resumed / "checkpoint.seal").unlink(missing_ok=True)
-    settings = ["train.threads=2"]
-    done = train(typed(recipe, resumed, "--nproc", "2", settings=settings))
-    assert sealed(done) == verify(alone / "checkpoint").seal
-    assert "going on after step 8" in done.stderr
-
-
-def test_every_set_of_instructions_comes_to_the_same_seal_whatever_libraries_are_told(
-    recipe: Path, alone: Path, tmp_path: Path
-) -> None:
-    """The variables would choose other kernels of PyTorch's libraries; there are none here to choose."""
     variables = {
+        INSTRUCTIONS: usable()[0].instructions,
         "MKL_CBWR": "COMPATIBLE",
         "ATEN_CPU_CAPABILITY": "default",
         "ONEDNN_MAX_CPU_ISA": "SSE41",
     }
-    for kernels in usable():
-        out = tmp_path / kernels.instructions
-        variables[INSTRUCTIONS] = kernels.instructions
-        done = train_anew(typed(recipe, out), 0o022, **variables)
-        assert sealed(done) == verify(alone / "checkpoint").seal
+    done = run(
+        ["retort.train.main", *typed(recipe, resumed, "--nproc", "2")], {**os.environ, **variables}
+    )
+    assert sealed(done) == verify(alone / "checkpoint").seal
+    assert "going on after step 8" in done.stderr
 
 
-def test_native_arithmetic_is_another_result(recipe: Path, alone: Path, tmp_path: Path) -> None:
+def test_from_the_first_step_on_an_older_set_of_instructions_comes_to_the_same(
+    recipe: Path, alone: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, INSTRUCTIONS: usable()[0].instructions}
+    done = run(["retort.train.main", *typed(recipe, tmp_path / "run")], environment)
+    assert sealed(done) == verify(alone / "checkpoint").seal
+
+
+def test_native_arithmetic_is_another_result_and_refuses_the_variables(
+    tmp_path: Path,
+) -> None:
     """The control: what makes the seals equal is the arithmetic that the recipe names."""
-    done = train(typed(recipe, tmp_path / "run", settings=["train.arithmetic=native"]))
-    assert sealed(done) != verify(alone / "checkpoint").seal
-    both = list(zip(losses(alone), losses(tmp_path / "run"), strict=True))
-    assert [one for one, _ in both] == pytest.approx([other for _, other in both], rel=0.5)
+    recipe = of_classifier(tmp_path)
+    portable, native = tmp_path / "portable", tmp_path / "native"
+    sealed(train(typed(recipe, portable)))
+    words = typed(recipe, native, settings=["train.arithmetic=native"])
+    refused = run(["retort.train.main", *words], {**os.environ, "MKL_CBWR": "COMPATIBLE"})
+    assert (refused.returncode, "MKL_CBWR changes the arithmetic" in refused.stderr) == (2, True)
+    assert sealed(train(words)) != verify(portable / "checkpoint").seal
+    assert losses(native) == pytest.approx(losses(portable), rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.arithmetic=exact"], "train.arithmetic"),
+        (["train.arithmetic=portable", "backend=deepspeed"], "not for backend: deepspeed"),
+    ],
+)
+def test_what_has_no_portable_arithmetic_is_refused_in_one_line(
+    tmp_path: Path, settings: list[str], message: str
+) -> None:
+    done = train(typed(tiny_recipe(tmp_path), tmp_path / "run", settings=settings))
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_set_of_instructions_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    words = ["retort.train.main", *typed(of_classifier(tmp_path), tmp_path / "run")]
+    done = run(words, {**os.environ, INSTRUCTIONS: "avx1024"})
+    assert done.returncode == 2
+    assert f"environment variable {INSTRUCTIONS}: avx1024 is not among" in done.stderr
+    assert "Traceback" not in done.stderr
