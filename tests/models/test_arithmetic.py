@@ -39,6 +39,7 @@ def logits(columns: int = 3) -> Tensor:
         lambda by, x: by.classification_loss(x, LABELS, WEIGHTS, 0.1),
         lambda by, x: by.token_losses(x, LABELS) @ torch.arange(1.0, 6.0),
         lambda by, x: by.total(x * x),
+        lambda by, x: by.total(x) + by.probabilities(x.detach())[:, 1].sum(),
         lambda by, x: by.total(by.unit(x) * torch.arange(15.0).view(5, 3)),
         lambda by, x: by.contrast(by.unit(x), by.unit(x + 1), 0.1),
     ],

@@ -102,7 +102,7 @@ GATES = (
     ),
     Gate(
         "reproducibility",
-        "trains by 1, 2 and killed processes: equal seals; kernels: equal bits on processors that QEMU plays",
+        "trains by 1, 2 and killed processes: equal seals, portable ones as published; kernels: equal bits under QEMU",
         6,
         (
             (
@@ -111,6 +111,7 @@ GATES = (
             ),
             ("./tools/bazel", "test", "//tests/kernels/processors:processors_test"),
             ("python3", "tools/ci/reproducibility.py"),
+            ("python3", "-m", "tools.ci.golden"),
         ),
     ),
     Gate(

@@ -28,7 +28,7 @@ _SETTINGS = (
 _RECIPE = ("--config", "smoke", *(word for one in _SETTINGS for word in ("--set", one)))
 
 
-def _built(script: pathlib.Path) -> pathlib.Path:
+def built(script: pathlib.Path) -> pathlib.Path:
     """What `bazel run //train` would start. An engine of its own for another user would only take time."""
     command = ["./tools/bazel", "run", f"--script_path={script}", "//train"]
     if subprocess.run(command, cwd=CHECKOUT, check=False).returncode:
@@ -47,8 +47,17 @@ def _train(
     umask: int = 0o022,
     **environment: str,
 ) -> str:
-    """The seal of a run. What it says is shown if it fails; else two would speak at once."""
-    command = _command(program, out, *settings)
+    """The seal of a run."""
+    return sealed(_command(program, out, *settings), out.name, umask=umask, **environment)
+
+
+def sealed(command: list[str], name: str, *, umask: int = 0o022, **environment: str) -> str:
+    """The seal of a run. What it says is shown if it fails; else two would speak at once.
+
+    Args:
+        name: of the run, for the line that says how long it took.
+        environment: variables beside this process's own.
+    """
     started = time.monotonic()
     done = subprocess.run(
         command,
@@ -65,7 +74,7 @@ def _train(
     lines = done.stdout.splitlines()
     if not lines or not (match := re.match(r"seal (sha256:[0-9a-f]{64}) ", lines[-1])):
         sys.exit(f"{said}\nno seal on the last line of: {' '.join(command)}")
-    print(f"{time.monotonic() - started:5.0f} s  {out.name}", file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - started:5.0f} s  {name}", file=sys.stderr, flush=True)
     return match[1]
 
 
@@ -108,7 +117,7 @@ def main() -> int:
         ThreadPoolExecutor(2) as two_at_a_time,
     ):
         folder = pathlib.Path(name)
-        program = _built(folder / "train")
+        program = built(folder / "train")
         run = two_at_a_time.submit
         resumed = run(_killed_and_resumed, program, folder / "killed")
         alone = run(_train, program, folder / "one", TZ="UTC", OMP_NUM_THREADS="1")

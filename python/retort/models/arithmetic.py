@@ -97,6 +97,9 @@ class Arithmetic(Protocol):
     def unit(self, vectors: Tensor) -> Tensor:
         """Vectors, [n, numbers], at length 1."""
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The softmax of each row of logits, [texts, labels]."""
+
 
 class _Native:
     def classification_loss(
@@ -121,6 +124,9 @@ class _Native:
 
     def unit(self, vectors: Tensor) -> Tensor:
         return functional.normalize(vectors, dim=1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=1)
 
 
 class _Portable:
@@ -147,6 +153,9 @@ class _Portable:
         squares: Tensor = matmul(vectors * vectors, ones)
         scales: Tensor = matmul(1 / squares.clamp(min=_TINY**2).sqrt(), ones.t())
         return vectors * scales
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return rows.softmax(logits)
 
 
 NATIVE: Arithmetic = _Native()

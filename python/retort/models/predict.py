@@ -75,7 +75,7 @@ def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[Prediction]:
     scores = logits_of_each(checkpoint.model, ids, mask)
     if not bool(scores.isfinite().all()):
         raise FloatingPointError("the model gave a logit that is not a finite number")
-    probabilities = scores.softmax(dim=1)
+    probabilities = arithmetic_of(checkpoint.model).probabilities(scores)
     confidences, numbers = probabilities.max(dim=1)
     return [
         Prediction(checkpoint.labels[number], confidence)

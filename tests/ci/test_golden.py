@@ -1,0 +1,19 @@
+"""Published seals of portable arithmetic: which they are, and what is said of others."""
+
+import json
+import re
+
+from tools.ci.golden import RUNS, SEALS, differing
+
+
+def test_every_run_has_a_published_seal_and_nothing_else_has() -> None:
+    published = json.loads(SEALS.read_text(encoding="utf-8"))
+    assert published.keys() == RUNS.keys()
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", seal) for seal in published.values())
+
+
+def test_each_run_that_is_not_as_published_is_named() -> None:
+    found = {"a": {"1 process": "x", "2 processes": "y"}, "b": {"1 process": "z"}}
+    assert differing(found, {"a": "x", "b": "z"}) == ["a, 2 processes: y is not the published x"]
+    assert differing(found, {"a": "x"})[-1].endswith("is not the published seal: there is none")
+    assert not differing({"a": {"1 process": "x"}}, {"a": "x"})
