@@ -22,7 +22,12 @@ RUNS: Mapping[str, tuple[str, ...]] = {
         *("train.precision=bfloat16", "train.shards=4", "train.threads=1"),
     ),
     "bbc_llama": (
-        *("train.steps=20", "train.batch=8", "data.held_out=0.02", "model.language_model.dropout=0.1"),
+        *(
+            "train.steps=20",
+            "train.batch=8",
+            "data.held_out=0.02",
+            "model.language_model.dropout=0.1",
+        ),
         *("evaluate.every=null", "evaluate.max_loss=null", "checkpoints.every=1000"),
     ),
 }
