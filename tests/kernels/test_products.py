@@ -18,7 +18,7 @@ from torch import Tensor
 from retort.core.errors import RetortError, UserError
 from retort.kernels import library
 from retort.kernels.library import Kernels, kernels, usable
-from retort.kernels.products import linear, pack, product
+from retort.kernels.products import PackedWeights, linear, matmul, pack, product
 from tests.kernels import reference
 from tests.kernels.drawn import LAID, numbers
 
@@ -216,6 +216,51 @@ def test_a_layer_without_a_bias_has_gradients() -> None:
     assert x.grad is not None
     assert weight.grad is not None
     assert torch.allclose(x.grad, weight.sum(0).expand(4, 3), rtol=1e-4)
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_weights_are_packed_once_while_they_do_not_change(rounded: bool) -> None:
+    """And anew when they have: by anybody, in a way that PyTorch does not see, too."""
+    flat, x = numbers(0, 24), numbers(1, 5, 6)
+    weight = flat.view(4, 6)
+    held = PackedWeights([weight])
+
+    def both() -> list[Tensor]:
+        forward = linear(x, weight, rounded=rounded)
+        return [forward, matmul(forward, weight, None, rounded)]
+
+    for _ in range(2):
+        expected = both()
+        with held.unchanged():
+            for _ in range(3):
+                assert all(map(torch.equal, both(), expected))
+            first = held.packed(weight.t(), rounded)
+            assert held.packed(weight.t(), rounded) is first
+        flat.numpy()[...] *= -3
+        assert not any(map(torch.equal, both(), expected))
+
+
+def test_what_is_no_weight_is_packed_anew_each_time() -> None:
+    """It may lie where another did that is gone."""
+    held, left = PackedWeights([numbers(0, 3, 3)]), numbers(1, 4, 6)
+    with held.unchanged():
+        for one in range(4):
+            right = numbers(one, 6, 5)
+            assert torch.equal(matmul(left, right), product(left, pack(right)))
+            del right
+
+
+def test_a_gradient_lies_as_its_weight_does() -> None:
+    """So that it is added to others without a copy; its bits are those of the other order."""
+    x, above = numbers(0, 7, 6), numbers(1, 7, 4)
+    weight = numbers(2, 4, 6).requires_grad_()
+    lying = weight.detach().t().contiguous().requires_grad_()
+    torch.autograd.backward(linear(x, weight), above)
+    torch.autograd.backward(matmul(x, lying), above)
+    assert weight.grad is not None
+    assert lying.grad is not None
+    assert weight.grad.is_contiguous()
+    assert torch.equal(weight.grad, lying.grad.t())
 
 
 def test_it_composes_with_pytorch() -> None:

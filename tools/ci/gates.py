@@ -111,7 +111,7 @@ GATES = (
             ),
             ("./tools/bazel", "test", "//tests/kernels/processors:processors_test"),
             ("python3", "tools/ci/reproducibility.py"),
-            ("python3", "-m", "tools.ci.golden"),
+            ("./tools/bazel", "run", "//train:golden", "--", "--check"),
         ),
     ),
     Gate(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from retort.kernels.elementwise import Dropout
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.operators import operator
 from retort.kernels.tensors import check, check_offsets, count_of_threads
 
 NOTHING = Dropout(0, 0)
@@ -139,7 +140,7 @@ def _refuse_failure(failed: int) -> None:
         raise MemoryError("there is not enough memory for the scores of 16 tokens")
 
 
-@torch.library.custom_op("retort::attention", mutates_args=())
+@operator("attention")
 def _attention(
     q: Tensor,
     k: Tensor,
@@ -154,7 +155,7 @@ def _attention(
     return attention(q, k, v, offsets, Setting(scale, causal, Dropout(below, key)))
 
 
-@torch.library.custom_op("retort::attention_gradients", mutates_args=())
+@operator("attention_gradients")
 def _gradients(
     above: Tensor,
     given: list[Tensor],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.operators import operator
 from retort.kernels.tensors import check, count_of_threads
 
 FUNCTIONS = ("exp", "log", "erf", "tanh", "gelu", "gelu_tanh", "silu")
@@ -153,17 +154,17 @@ def drop(
     return result
 
 
-@torch.library.custom_op("retort::apply", mutates_args=())
+@operator("apply")
 def _apply(function: str, x: Tensor) -> Tensor:
     return apply(function, x)
 
 
-@torch.library.custom_op("retort::apply_gradient", mutates_args=())
+@operator("apply_gradient")
 def _apply_gradient(function: str, above: Tensor, x: Tensor) -> Tensor:
     return apply_gradient(function, above, x)
 
 
-@torch.library.custom_op("retort::dropout", mutates_args=())
+@operator("dropout")
 def _drop(x: Tensor, below: int, key: int, first: int) -> Tensor:
     return drop(x, Dropout(below, key), first)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.operators import operator
 from retort.kernels.tensors import check, check_integers, check_offsets, count_of_threads, rows
 
 
@@ -65,7 +66,7 @@ def sums(
     return result
 
 
-@torch.library.custom_op("retort::sums", mutates_args=())
+@operator("sums")
 def summed(x: Tensor, offsets: Tensor) -> Tensor:
     """`sums`, with its gradient."""
     return sums(x, offsets)
@@ -90,7 +91,7 @@ def _by_rows(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> tuple[T
 summed.register_autograd(_by_rows, setup_context=_save_offsets)
 
 
-@torch.library.custom_op("retort::embedding_gradient", mutates_args=())
+@operator("embedding_gradient")
 def _gradient(above: Tensor, ids: Tensor, count: int) -> Tensor:
     taken, found = touched(above, ids)
     return torch.zeros(count, above.shape[1]).index_copy_(0, taken, found)
@@ -101,7 +102,7 @@ def _(above: Tensor, ids: Tensor, count: int) -> Tensor:
     return above.new_empty(count, above.shape[1])
 
 
-@torch.library.custom_op("retort::embedding", mutates_args=())
+@operator("embedding")
 def embedding(table: Tensor, ids: Tensor) -> Tensor:
     """Rows of a table, [m, n].
 

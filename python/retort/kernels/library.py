@@ -26,7 +26,7 @@ _TYPES: Mapping[str, Any] = {
 }
 _SIGNATURES: Mapping[str, tuple[str, str]] = {
     "packed_floats": ("nni", "n"),
-    "pack": ("nnpnn i p", ""),
+    "pack": ("nnpnn i p i", ""),
     "product": ("nnn pnn ppp n iii", ""),
     "norm": ("nn pnpp fi ppp i", ""),
     "norm_by_x": ("nn pnpn ppp i p i", ""),

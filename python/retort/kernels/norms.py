@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.operators import operator
 from retort.kernels.tensors import address, check, count_of_threads, rows
 
 
@@ -87,7 +88,7 @@ def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
     return x.shape[0], x.shape[1]
 
 
-@torch.library.custom_op("retort::norm", mutates_args=())
+@operator("norm")
 def _norm(
     x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, centred: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,7 +102,7 @@ def _(
     return x.new_empty(x.shape), x.new_empty(x.shape[0]), x.new_empty(x.shape[0])
 
 
-@torch.library.custom_op("retort::norm_gradients", mutates_args=())
+@operator("norm_gradients")
 def _norm_gradients(
     above: Tensor, x: Tensor, weight: Tensor, means: Tensor, scales: Tensor, *, centred: bool
 ) -> tuple[Tensor, Tensor, Tensor]:

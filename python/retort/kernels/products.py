@@ -4,12 +4,16 @@ Each element is a chain of fused multiply-adds in the order of k (docs/arithmeti
 rounded to bfloat16 first, which is twice as fast where a processor has instructions for it; sums are float32 in both.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.operators import operator
 from retort.kernels.tensors import address, check, count_of_threads
 
 
@@ -43,9 +47,63 @@ def pack(matrix: Tensor, by: Kernels | None = None, *, rounded: bool = False) ->
     check(matrix, "matrix", 2)
     by = by or kernels()
     k, n = matrix.shape
-    floats = torch.empty(by.packed_floats(k, n, rounded))
-    by.pack(k, n, matrix.data_ptr(), *matrix.stride(), rounded, floats.data_ptr())
-    return Packed(k, n, floats, by, rounded)
+    packed = Packed(k, n, torch.empty(by.packed_floats(k, n, rounded)), by, rounded)
+    _fill(packed, matrix)
+    return packed
+
+
+def _fill(packed: Packed, matrix: Tensor) -> None:
+    packed.kernels.pack(
+        *(packed.k, packed.n, matrix.data_ptr(), *matrix.stride()),
+        *(packed.rounded, packed.floats.data_ptr(), count_of_threads(None)),
+    )
+
+
+class PackedWeights:
+    """Weights that are packed once for all products of a time in which they do not change.
+
+    It takes as much memory again as the weights that are multiplied, twice where there are gradients.
+    """
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        """
+        Args:
+            weights: they stay where they are in memory.
+        """
+        self._weights = {one.data_ptr(): one for one in weights}
+        self._packed: dict[tuple[object, ...], Packed] = {}
+        self._fresh: set[tuple[object, ...]] = set()
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """While this is open, nobody changes the weights, and products of this thread pack them once."""
+        token = _UNCHANGED.set(self)
+        try:
+            yield
+        finally:
+            _UNCHANGED.reset(token)
+            self._fresh.clear()
+
+    def packed(self, matrix: Tensor, rounded: bool) -> Packed:
+        """As `pack`, of a weight only once; of another matrix, which may be gone tomorrow, anew."""
+        place = matrix.data_ptr()
+        if place not in self._weights:
+            return pack(matrix, rounded=rounded)
+        key = (place, matrix.shape, matrix.stride(), rounded)
+        if key not in self._packed:
+            self._packed[key] = pack(matrix, rounded=rounded)
+        elif key not in self._fresh:
+            _fill(self._packed[key], matrix)
+        self._fresh.add(key)
+        return self._packed[key]
+
+
+_UNCHANGED: ContextVar[PackedWeights | None] = ContextVar("unchanged", default=None)
+
+
+def _packed(matrix: Tensor, rounded: bool) -> Packed:
+    held = _UNCHANGED.get()
+    return pack(matrix, rounded=rounded) if held is None else held.packed(matrix, rounded)
 
 
 def product(
@@ -81,7 +139,7 @@ def product(
     return result
 
 
-@torch.library.custom_op("retort::matmul", mutates_args=())
+@operator("matmul")
 def matmul(
     left: Tensor, right: Tensor, bias: Tensor | None = None, rounded: bool = False
 ) -> Tensor:
@@ -97,7 +155,7 @@ def matmul(
     Raises:
         ValueError: as of `product`.
     """
-    return product(left, pack(right, rounded=rounded), bias)
+    return product(left, _packed(right, rounded), bias)
 
 
 @matmul.register_fake
@@ -126,11 +184,20 @@ def _gradients(
     ones = gradient.new_ones(1, gradient.shape[0])
     found = (
         matmul(gradient, right.t(), None, rounded) if by_left else None,
-        matmul(left.t(), gradient, None, rounded) if by_right else None,
+        _by_right(left, right, gradient, rounded) if by_right else None,
         matmul(ones, gradient).reshape(-1) if by_bias else None,
         None,
     )
     return found[: 2 + len(others)]
+
+
+def _by_right(left: Tensor, right: Tensor, gradient: Tensor, rounded: bool) -> Tensor:
+    """In the order of `right`, so that who adds it to another reads both as they lie; the bits are the same."""
+    if right.stride(0) == 1:
+        transposed: Tensor = matmul(gradient.t(), left, None, rounded)
+        return transposed.t()
+    found: Tensor = matmul(left.t(), gradient, None, rounded)
+    return found
 
 
 matmul.register_autograd(_gradients, setup_context=_saved)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.operators import operator
 from retort.kernels.tensors import check, check_integers, count_of_threads
 
 _EXACT = Context(prec=40)
@@ -111,7 +112,7 @@ def rotate(
     return result
 
 
-@torch.library.custom_op("retort::rotary", mutates_args=())
+@operator("rotary")
 def _rotate(x: Tensor, positions: Tensor, cosines: Tensor, sines: Tensor, back: bool) -> Tensor:
     return rotate(x, positions, Tables(cosines.contiguous(), sines.contiguous()), back=back)
 
@@ -133,7 +134,8 @@ def _saved(
 def _by_x(
     ctx: torch.autograd.function.FunctionCtx, above: Tensor
 ) -> tuple[Tensor, None, None, None, None]:
-    by_x = _rotate(above, *ctx.saved_tensors, not ctx.back)  # type: ignore[attr-defined]
+    positions, cosines, sines = ctx.saved_tensors  # type: ignore[attr-defined]
+    by_x = _rotate(above, positions, cosines, sines, not ctx.back)  # type: ignore[attr-defined]
     return by_x, None, None, None, None
 
 

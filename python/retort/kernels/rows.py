@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
+from retort.kernels.operators import operator
 from retort.kernels.tensors import address, check, check_integers, count_of_threads, rows
 
 
@@ -141,13 +142,13 @@ def _check(x: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[int, int
     return m, n
 
 
-@torch.library.custom_op("retort::softmax", mutates_args=())
+@operator("softmax")
 def softmaxed(x: Tensor) -> Tensor:
     """`softmax`, with its gradient."""
     return softmax(x)
 
 
-@torch.library.custom_op("retort::softmax_gradient", mutates_args=())
+@operator("softmax_gradient")
 def _softmax_gradient(above: Tensor, p: Tensor) -> Tensor:
     return softmax_gradient(above, p)
 
@@ -176,14 +177,14 @@ def _by_softmax(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> Tens
 softmaxed.register_autograd(_by_softmax, setup_context=_save_softmax)
 
 
-@torch.library.custom_op("retort::cross_entropy", mutates_args=())
+@operator("cross_entropy")
 def _losses(
     x: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     return losses(x, targets, weights, smoothing)
 
 
-@torch.library.custom_op("retort::cross_entropy_gradient", mutates_args=())
+@operator("cross_entropy_gradient")
 def _gradient(
     above: Tensor,
     x: Tensor,

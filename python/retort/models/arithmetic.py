@@ -66,6 +66,11 @@ def portable_decoder(config: PretrainedConfig) -> "Portable[PackedLlama | Packed
     return Portable(form)
 
 
+def has_portable_form(config: PretrainedConfig) -> bool:
+    """Whether a model of this architecture can be computed by the kernels."""
+    return packed_form(config) is not None
+
+
 def _no_form(config: PretrainedConfig) -> str:
     return (
         f"train.arithmetic: portable is not for a model of type {config.model_type} with these "

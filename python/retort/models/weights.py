@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError, shown
@@ -48,21 +48,48 @@ def find_weights(config: WeightsConfig) -> PretrainedWeights:
         DataError: a directory or file is missing; it is named.
         HubUnavailable: the hub is allowed, needed, and cannot be reached.
     """
-    directory = _locate(config)
-    digests = {}
-    for name in _FILES:
-        file = directory / name
-        try:
-            digests[name] = sha256_file(file)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise DataError(f"{file}: is missing; pretrained weights are {_FILES}") from error
-        except OSError as error:
-            raise DataError(
-                f"{file}: cannot be read as pretrained weights: {error.strerror}"
-            ) from error
+    directory, source = _locate(config)
+    _log.info("taking the weights from %s", source)
+    digests = {name: _digest(directory / name) for name in _FILES}
     found = PretrainedWeights(directory, f"sha256:{sha256_bytes(canonical_json(digests))}")
     _log.info("pretrained weights: %s", found.digest)
     return found
+
+
+def find_architecture(config: WeightsConfig) -> PretrainedConfig:
+    """What config.json says of the weights that a recipe names.
+
+    Raises:
+        DataError, HubUnavailable: as `find_weights`; or it cannot be read.
+    """
+    directory, _ = _locate(config)
+    _digest(directory / _FILES[0])  # refuses it by one line if it is not there
+    try:
+        return _architecture(directory)
+    except Exception as error:  # whatever the library does with what config.json says
+        raise _unreadable(directory, error) from error
+
+
+def _digest(file: Path) -> str:
+    try:
+        return sha256_file(file)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{file}: is missing; pretrained weights are {_FILES}") from error
+    except OSError as error:
+        raise DataError(
+            f"{file}: cannot be read as pretrained weights: {error.strerror}"
+        ) from error
+
+
+def _architecture(directory: Path) -> PretrainedConfig:
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    assert isinstance(config, PretrainedConfig)
+    return config
+
+
+def _unreadable(directory: Path, error: Exception) -> DataError:
+    detail = shown(" ".join(f"{type(error).__name__}: {error}".split()))
+    return DataError(f"{directory}: pretrained weights cannot be read: {detail}")
 
 
 def build_classifier(
@@ -100,7 +127,7 @@ def with_new_head(
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        config = AutoConfig.from_pretrained(weights.directory, local_files_only=True)
+        config = _architecture(weights.directory)
         if config.is_encoder_decoder:
             raise ValueError("an encoder is needed, and this has a decoder too")
         backbone, report = AutoModel.from_pretrained(
@@ -111,10 +138,7 @@ def with_new_head(
             output_loading_info=True,
         )
     except Exception as error:  # whatever the library does with what config.json says
-        detail = shown(" ".join(f"{type(error).__name__}: {error}".split()))
-        raise DataError(
-            f"{weights.directory}: pretrained weights cannot be read: {detail}"
-        ) from error
+        raise _unreadable(weights.directory, error) from error
     assert isinstance(backbone, PreTrainedModel)
     _check_complete(weights.directory, set(report["missing_keys"]))
     wrong = not_finite(backbone.named_parameters())
@@ -127,25 +151,24 @@ def with_new_head(
     return model
 
 
-def _locate(config: WeightsConfig) -> Path:
+def _locate(config: WeightsConfig) -> tuple[Path, str]:
+    """Where they are, and what to call the place."""
     if config.directory is not None:
-        return config.directory
+        return config.directory, str(config.directory)
     if config.package is not None:
         root = package_directory(config.package)
         if root is not None:
             found = sorted(root.rglob(_FILES[1]))
             if not found:
                 raise DataError(f"{root}: package {config.package} holds no {_FILES[1]}")
-            _log.info("taking the weights from the package %s", config.package)
-            return found[0].parent
+            return found[0].parent, f"the package {config.package}"
         if config.hub is None:
             raise DataError(
                 f"model.weights.package {config.package}: is not installed; "
                 "install it, or allow the hub with model.weights.hub"
             )
     repository, revision = str(config.hub).split("@")
-    _log.info("taking %s from the hub or its local cache", repository)
-    return hub_files(repository, revision, _FILES, kind="model")
+    return hub_files(repository, revision, _FILES, kind="model"), f"{repository} of the hub"
 
 
 def _check_complete(directory: Path, missing: set[str]) -> None:

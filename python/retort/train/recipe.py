@@ -60,16 +60,21 @@ class TrainConfig(Frozen):
     threads: int = Field(default=1, ge=1, le=256)
     """CPU threads of each process. In native arithmetic sums are split among them, so another number gives
     other bits; in portable arithmetic any number gives the same."""
-    arithmetic: ArithmeticName = Field(default="native", exclude_if=lambda value: value == "native")
-    """`native`: PyTorch's libraries, whose last bits follow the kind of processor. `portable`: kernels that give the
-    same bits, and so the same seal, on every processor (docs/arithmetic.md); on CPUs, for the BERT family, LLaMA and
-    GPT-2."""
+    arithmetic: ArithmeticName | None = None
+    """`portable`: kernels that give the same bits, and so the same seal, on every processor (docs/arithmetic.md); on
+    CPUs, for the BERT family, LLaMA and GPT-2. `native`: PyTorch's libraries, whose last bits follow the kind of
+    processor. Without it: portable where that can be had, otherwise native; the run says which."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; weights, gradients and their sums are float32 in both."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of each target that is spread over all labels (Szegedy et al., 2016)."""
     class_weights: Literal["equal", "balanced"] = "equal"
     """Balanced: a document counts by the inverse of its label's share of all documents."""
+
+    @property
+    def settled_arithmetic(self) -> ArithmeticName:
+        """That of a run's own recipe, which says it; those of runs before it could be said were native."""
+        return self.arithmetic or "native"
 
     @model_validator(mode="after")
     def _shards_divide_the_batch(self) -> "TrainConfig":
@@ -222,9 +227,10 @@ def decisive(recipe: TrainingRecipe) -> dict[str, JSON]:
     """What of a recipe decides the result, without paths."""
     kept = {key: value for key, value in for_seal(recipe).items() if key not in NOT_SEALED}
     train = kept["train"]
-    if recipe.train.arithmetic == "portable" and isinstance(train, dict):
-        kept["train"] = {key: value for key, value in train.items() if key != "threads"}
-    return kept
+    assert isinstance(train, dict)
+    if recipe.train.arithmetic == "portable":
+        del train["threads"]
+    return kept | {"train": train | {"arithmetic": recipe.train.settled_arithmetic}}
 
 
 def sealed_configuration(recipe: TrainingRecipe, store: Manifest) -> dict[str, JSON]:
@@ -238,6 +244,9 @@ def sealed_configuration(recipe: TrainingRecipe, store: Manifest) -> dict[str, J
     kept = decisive(recipe)
     # The store's tokenizer is one of its inputs, wherever it came from.
     kept.pop("tokenizer")
+    train = kept["train"]
+    if isinstance(train, dict) and recipe.train.arithmetic != "portable":
+        del train["arithmetic"]  # which seals did not tell before there was a choice
     return {**kept, "data": data}
 
 

@@ -22,7 +22,7 @@ from tests.tiny.runs import (
 )
 
 server = fork_server_for(*TRAINING)
-TRAIN = {"steps": 9, "batch": 12, "shards": 4, "precision": "bfloat16", "arithmetic": "portable"}
+TRAIN = {"steps": 9, "batch": 12, "shards": 4, "precision": "bfloat16"}
 MORE: Mapping[str, Mapping[str, object]] = {
     "train": TRAIN,
     "schedule": {"warmup": 0.2, "decay": "cosine"},

@@ -13,7 +13,7 @@
 /* products.c */
 int64_t EXPORT(packed_floats)(int64_t k, int64_t n, int is_rounded);
 void EXPORT(pack)(int64_t k, int64_t n, const float *b, int64_t stride_k, int64_t stride_n, int is_rounded,
-                  float *packed);
+                  float *packed, int threads);
 void EXPORT(product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t stride_m, int64_t stride_k,
                      const float *packed, const float *bias, float *result, int64_t stride_result, int accumulates,
                      int is_rounded, int threads);

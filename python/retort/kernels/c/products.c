@@ -233,38 +233,6 @@ int64_t EXPORT(packed_floats)(int64_t k, int64_t n, int is_rounded) {
     return (n + COLUMNS - 1) / COLUMNS * COLUMNS * floats_of(k, is_rounded);
 }
 
-/* Panels of COLUMNS columns, all k of each, with zeros beyond the last column. */
-void EXPORT(pack)(int64_t k, int64_t n, const float *b, int64_t stride_k, int64_t stride_n, int is_rounded,
-                  float *packed) {
-    const int64_t depth = floats_of(k, is_rounded);
-    for (int64_t first = 0; first < n; first += COLUMNS) {
-        const int64_t columns = least(COLUMNS, n - first);
-        const float *from = b + first * stride_n;
-        for (int64_t j = 0; is_rounded && stride_n != 1 && j < columns; j++)
-            for (int64_t row = 0; row < depth; row += DEPTH) {
-                float chain[DEPTH];
-                const int64_t count = least(DEPTH, depth - row);
-                along(from + j * stride_n, stride_k, row, count, k, chain);
-                for (int64_t i = 0; i < count; i++) packed[(row + i) * COLUMNS + j] = chain[i];
-            }
-        for (int64_t row = 0; row < depth; row++, packed += COLUMNS) {
-            if (!is_rounded)
-                for (int64_t j = 0; j < columns; j++) packed[j] = from[row * stride_k + j * stride_n];
-            else if (stride_n == 1)
-                beside(from, stride_k, row, k, columns, packed);
-            for (int64_t j = columns; j < COLUMNS; j++) packed[j] = 0;
-        }
-    }
-}
-
-typedef struct {
-    int64_t m, n, k, stride_m, stride_k, stride_result;
-    const float *a, *packed, *bias;
-    float *result;
-    int64_t blocks, panels_each;
-    int accumulates, is_rounded;
-} Product;
-
 typedef float Four __attribute__((vector_size(16)));
 
 /* to[j][i] = from[i][j], of `rows` rows. */
@@ -292,6 +260,65 @@ static void turned(int64_t rows, int64_t depth, const float *restrict from, int6
     for (; i < rows; i++)
         for (int64_t j = 0; j < depth; j++) to[j * rows + i] = from[i * stride + j];
 }
+
+typedef struct {
+    int64_t k, n, stride_k, stride_n;
+    const float *b;
+    float *packed;
+    int is_rounded;
+} Matrix;
+
+/* One panel of COLUMNS columns, all k of each, with zeros beyond the last column. */
+static void panel(void *context, int64_t number) {
+    const Matrix *it = context;
+    const int64_t depth = floats_of(it->k, it->is_rounded), first = number * COLUMNS;
+    const int64_t columns = least(COLUMNS, it->n - first);
+    const float *from = it->b + first * it->stride_n;
+    float *to = it->packed + first * depth;
+    if (columns < COLUMNS) memset(to, 0, (size_t)(depth * COLUMNS) * sizeof *to);
+    if (it->stride_n == 1) {
+        for (int64_t row = 0; row < depth; row++)
+            if (it->is_rounded)
+                beside(from, it->stride_k, row, it->k, columns, to + row * COLUMNS);
+            else if (columns == COLUMNS)
+                memcpy(to + row * COLUMNS, from + row * it->stride_k, COLUMNS * sizeof *to);
+            else
+                memcpy(to + row * COLUMNS, from + row * it->stride_k, (size_t)columns * sizeof *to);
+        return;
+    }
+    /* Few at a time, so that lines of the cache are whole before they leave it. */
+    enum { SOME = 64 };
+    for (int64_t row = 0; row < depth; row += SOME) {
+        const int64_t count = least(SOME, depth - row);
+        float chains[COLUMNS * SOME], *part = to + row * COLUMNS;
+        for (int64_t j = 0; it->is_rounded && j < columns; j++)
+            along(from + j * it->stride_n, it->stride_k, row, count, it->k, chains + j * SOME);
+        const float *at = it->is_rounded ? chains : from + row * it->stride_k;
+        const int64_t stride_n = it->is_rounded ? SOME : it->stride_n, stride_k = it->is_rounded ? 1 : it->stride_k;
+        if (columns == COLUMNS && stride_k == 1) {
+            turned(COLUMNS, count, at, stride_n, part);
+            continue;
+        }
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t j = 0; j < columns; j++) part[i * COLUMNS + j] = at[j * stride_n + i * stride_k];
+    }
+}
+
+/* Copies a matrix of k rows and n columns, for products with it. */
+void EXPORT(pack)(int64_t k, int64_t n, const float *b, int64_t stride_k, int64_t stride_n, int is_rounded,
+                  float *packed, int threads) {
+    Matrix matrix = {k, n, stride_k, stride_n, b, packed, is_rounded};
+    if (k * n < WORTH_A_THREAD) threads = 1;
+    retort_in_parts(panel, &matrix, (n + COLUMNS - 1) / COLUMNS, threads);
+}
+
+typedef struct {
+    int64_t m, n, k, stride_m, stride_k, stride_result;
+    const float *a, *packed, *bias;
+    float *result;
+    int64_t blocks, panels_each;
+    int accumulates, is_rounded;
+} Product;
 
 /* a[rows][depth] from its k-th float on, by strides, as strips of ROWS rows each of which has the rows of one k beside
  * each other. */

@@ -1,13 +1,11 @@
 """What was typed: a recipe, where its run goes, and what is said at the end."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from retort.core.cli import Invocation
 from retort.core.config import Recipe, find_recipe, load_recipe
-from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.train.recipe import TrainingRecipe, recipes
 
 
@@ -21,6 +19,7 @@ class Request:
         join_timeout_s: how long to wait for the other processes.
         collective_s: how long to wait for them in a step.
         metrics_port: where Prometheus reads a machine's figures, if anywhere.
+        published: the seal that the run comes to on every processor, if there is one.
     """
 
     config: str
@@ -31,20 +30,18 @@ class Request:
     join_timeout_s: float
     collective_s: float
     metrics_port: int | None = None
+    published: str | None = None
 
 
 def load(request: Request, invocation: Invocation) -> Recipe[TrainingRecipe]:
     """The recipe that was asked for.
 
     Raises:
-        UserError: it, or the environment, is not usable.
+        UserError: it is not usable.
     """
     here = invocation.working_directory
     source = find_recipe(recipes(), request.config, here)
-    recipe = load_recipe(TrainingRecipe, source, request.overrides, here)
-    if recipe.config.train.arithmetic == "native":
-        refuse_arithmetic_variables(os.environ)
-    return recipe
+    return load_recipe(TrainingRecipe, source, request.overrides, here)
 
 
 def typed(path: Path, invocation: Invocation) -> str:

@@ -48,7 +48,7 @@ from retort.train.tasks.evaluation import held_out_results
 from retort.train.tasks.open import open_task
 from retort.train.tasks.task import Task
 from retort.train.tasks.tokens import TRAIN
-from retort.train.timing.allocator import keep_freed_memory
+from retort.train.timing.allocator import keep_freed_memory, look_past_what_is_there
 from retort.train.timing.peak_flops import peak_of
 from retort.train.timing.phases import PhaseClock
 from retort.train.timing.throughput import Meter, ModelCost
@@ -115,6 +115,7 @@ class TrainingRun:
             before=self._observer.sync,
         )
         self._timekeeper = Timekeeper(self._clock, self._meter, world.device, config.logging.every)
+        look_past_what_is_there()
 
     def resume(self, stop: StopRequest) -> None:
         """Go on from the newest checkpoint, if there is one.

@@ -8,9 +8,12 @@ import textwrap
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
+
 from retort.core.cli import Invocation, seal_line
 from retort.core.config import to_yaml
 from retort.core.errors import ConfigError, VerificationError, shown
+from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.train.processes.environment import endpoint_of
 from retort.train.processes.failures import recorded
 from retort.train.processes.world import joined
@@ -20,6 +23,7 @@ from retort.train.run.request import Request, load, typed
 from retort.train.run.run import run_recipe
 from retort.train.run.source import source_facts
 from retort.train.run.verdict import RunResult
+from retort.train.tasks.arithmetic import settled
 
 
 def work(request: Request, invocation: Invocation) -> int:
@@ -36,7 +40,9 @@ def work(request: Request, invocation: Invocation) -> int:
             logging.getLogger("retort").setLevel(logging.WARNING)
         # Before the ranks meet: each finds a mistake that all have made by itself, and does not take
         # the end of another, who was faster, for a loss.
-        recipe = load(request, invocation)
+        recipe = settled(load(request, invocation), on_gpu=torch.cuda.is_available())
+        if recipe.config.train.arithmetic == "native":
+            refuse_arithmetic_variables(os.environ)
         _refuse_more_than_shards(recipe.config, endpoint.size if endpoint else 1)
         world = joining.enter_context(
             joined(os.environ, request.join_timeout_s, collective_timeout_s=request.collective_s)
@@ -56,7 +62,8 @@ def work(request: Request, invocation: Invocation) -> int:
             metrics_port=request.metrics_port,
         )
         if result is not None:
-            _tell(result, request, invocation)
+            portable = recipe.config.train.arithmetic == "portable"
+            _tell(result, request, invocation, portable=portable)
     return 0
 
 
@@ -73,16 +80,31 @@ def _refuse_more_than_shards(config: TrainingRecipe, size: int) -> None:
         )
 
 
-def _tell(result: RunResult, request: Request, invocation: Invocation) -> None:
+def _tell(result: RunResult, request: Request, invocation: Invocation, *, portable: bool) -> None:
     print(_summary(result, request.out, invocation), file=sys.stderr)
     if request.as_json:
         print(json.dumps(_as_json(result, request.out)))
     if result.failure is not None:
         sys.stdout.flush()
         raise VerificationError(f"{request.out}: {result.failure}")
+    if request.published is not None:
+        print(_compared(result.checkpoint.seal, request.published, portable), file=sys.stderr)
     print(f"next:\n{textwrap.indent(request.next_commands, '  ')}", file=sys.stderr)
     if not request.as_json:
         print(seal_line(result.checkpoint))
+
+
+def _compared(seal: str, published: str, portable: bool) -> str:
+    if not portable:
+        return (
+            "the seal is that of this kind of machine: the published one is of portable arithmetic"
+        )
+    if seal == published:
+        return "the seal is as published"
+    return (
+        f"the seal is not the published one, {published}: something that decides it was changed here, or this "
+        "processor computes otherwise, which would be a fault of Retort's"
+    )
 
 
 def _summary(result: RunResult, out: Path, invocation: Invocation) -> str:

@@ -50,7 +50,7 @@ class Classification(TextTask[TextClassifier]):
         self._totals = (-1, 0.0)
         model = build_classifier(
             *(weights, store.labels, tokenise, recipe.train.seed, recipe.model.head),
-            arithmetic=recipe.train.arithmetic,
+            arithmetic=recipe.train.settled_arithmetic,
         )
         super().__init__(recipe, store, weights, tokenise=tokenise, device=device, model=model)
         self.held_out = HeldOutTexts(store, recipe.data.max_tokens, device)

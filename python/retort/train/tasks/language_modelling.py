@@ -73,7 +73,7 @@ class LanguageModelling:
         # The state of each layer in half precision, and the scores of each next token.
         state = length * (2 * config.hidden * config.layers + 4 * vocabulary)
         check_batch(train, self._reader.length, "blocks", state, device)
-        model = build_language_model(config, vocabulary, train.seed, train.arithmetic)
+        model = build_language_model(config, vocabulary, train.seed, train.settled_arithmetic)
         self.model: LanguageModel = model.to(device)
         self.attention = (config.layers, config.hidden)
         self.held_out = HeldOutBlocks(store, length, device)

@@ -1,6 +1,7 @@
-"""How the C library treats memory that is freed."""
+"""How memory is treated that is freed, or that stays."""
 
 import ctypes
+import gc
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -15,3 +16,12 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def look_past_what_is_there() -> None:
+    """Have Python's search for garbage leave alone what there is now: libraries, most of all.
+
+    It would look through all of it every few steps: 4 % of the time of training a small model on a CPU.
+    """
+    gc.collect()
+    gc.freeze()

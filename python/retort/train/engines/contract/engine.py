@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retort.kernels.products import PackedWeights
 from retort.models.arithmetic import Portable
 from retort.models.determinism import seed_from
 from retort.models.packed.layers import Pass
@@ -83,6 +84,7 @@ class ContractEngine:
         self._layout = FlatLayout.of(sizes, settings.block)
         self._buckets = self._layout.buckets(world.size, settings.bucket)
         self._weights = self._flatten()
+        self._packed = PackedWeights(model.parameters())
 
         plan = plan_range(self._share, settings.shards)
         self._exchange = GradientExchange(
@@ -105,7 +107,8 @@ class ContractEngine:
     def step(self, number: int, lr: float) -> Outcome:
         """Run this rank's shards and update the weights on all ranks."""
         self._ready, self._next = set[int](), 0
-        losses = [self._run(number, shard, place) for place, shard in enumerate(self._share)]
+        with self._packed.unchanged() if len(self._share) > 1 else nullcontext():
+            losses = [self._run(number, shard, place) for place, shard in enumerate(self._share)]
         with self._clock.phase("communication"):
             gradients = [
                 self._exchange.slice_of_sum(number, self._gradients.roots)

@@ -49,7 +49,7 @@ class Embeddings(TextTask[TextEmbedder]):
             weights,
             tokenise,
             train.seed,
-            lambda backbone: TextEmbedder(backbone, recipe.model.head, train.arithmetic),
+            lambda backbone: TextEmbedder(backbone, recipe.model.head, train.settled_arithmetic),
         )
         super().__init__(recipe, store, weights, tokenise=tokenise, device=device, model=model)
         self.held_out = HeldOutTopics(store, recipe.data.max_tokens, device)

@@ -1,0 +1,30 @@
+"""Which arithmetic a run has whose recipe leaves that open."""
+
+from retort.core.config import Recipe
+from retort.models.arithmetic import has_portable_form
+from retort.models.config import ArithmeticName
+from retort.models.weights import find_architecture
+from retort.train.recipe import TrainingRecipe
+
+
+def settled(recipe: Recipe[TrainingRecipe], *, on_gpu: bool) -> Recipe[TrainingRecipe]:
+    """The recipe with `train.arithmetic`: as it says, or else portable where that can be had.
+
+    Args:
+        on_gpu: whether the run computes on one.
+    Raises:
+        UserError: the weights that it names cannot be found or read.
+    """
+    config = recipe.config
+    if config.train.arithmetic is not None:
+        return recipe
+    portable = not on_gpu and config.backend == "contract" and _has_form(config)
+    name: ArithmeticName = "portable" if portable else "native"
+    train = config.train.model_copy(update={"arithmetic": name})
+    return Recipe(recipe.name, config.model_copy(update={"train": train}))
+
+
+def _has_form(recipe: TrainingRecipe) -> bool:
+    weights = recipe.model.weights
+    # A language model from scratch is of one of the families that have one.
+    return weights is None or has_portable_form(find_architecture(weights))

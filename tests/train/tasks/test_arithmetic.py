@@ -1,0 +1,74 @@
+"""Which arithmetic a run has whose recipe leaves that open."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from retort.core.config import Recipe, load_recipe
+from retort.core.errors import DataError
+from retort.train.recipe import TrainingRecipe
+from retort.train.tasks.arithmetic import settled
+from tests.tiny.inputs import write_documents, write_recipe, write_weights
+
+FROM_SCRATCH = (
+    "model.weights=null",
+    "model.language_model={family: gpt2, hidden: 8, layers: 1, heads: 2, context: 64}",
+    "tokenizer={train: {model: bpe, vocabulary: 300}}",
+    "evaluate.min_accuracy=0",
+)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return write_weights(tmp_path / "weights")
+
+
+def load(weights: Path, settings: Sequence[str] = ()) -> Recipe[TrainingRecipe]:
+    root = weights.parent
+    file = write_recipe(root / "tiny.yaml", write_documents(root / "documents"), weights)
+    return load_recipe(TrainingRecipe, file, settings, root)
+
+
+def arithmetic(weights: Path, *settings: str, on_gpu: bool = False) -> str | None:
+    return settled(load(weights, settings), on_gpu=on_gpu).config.train.arithmetic
+
+
+def of_type(weights: Path, name: str) -> None:
+    """Have the weights say that they are of another architecture."""
+    file = weights / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_type": name}))
+
+
+def test_it_is_portable_where_that_can_be_had(weights: Path) -> None:
+    assert arithmetic(weights) == "portable"
+    assert arithmetic(weights, *FROM_SCRATCH) == "portable"
+
+
+def test_it_is_native_on_a_gpu_by_deepspeed_and_without_a_packed_form(weights: Path) -> None:
+    assert arithmetic(weights, on_gpu=True) == "native"
+    assert arithmetic(weights, "backend=deepspeed") == "native"
+    of_type(weights, "deberta-v2")
+    assert arithmetic(weights) == "native"
+
+
+@pytest.mark.parametrize("name", ["portable", "native"])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_what_a_recipe_says_stands(weights: Path, name: str, on_gpu: bool) -> None:
+    recipe = load(weights, [f"train.arithmetic={name}"])
+    assert settled(recipe, on_gpu=on_gpu) == recipe
+
+
+def test_nothing_else_of_the_recipe_is_changed(weights: Path) -> None:
+    recipe = load(weights)
+    assert settled(recipe, on_gpu=False) == load(weights, ["train.arithmetic=portable"])
+
+
+def test_weights_that_cannot_be_read_are_refused_by_one_line(weights: Path) -> None:
+    of_type(weights, "no such")
+    with pytest.raises(DataError, match="pretrained weights cannot be read: ValueError"):
+        arithmetic(weights)
+    (weights / "config.json").unlink()
+    with pytest.raises(DataError, match=r"config\.json: is missing; pretrained weights are"):
+        arithmetic(weights)
