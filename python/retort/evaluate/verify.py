@@ -45,7 +45,7 @@ from retort.evaluate.task import (
     VerifiedTask,
     results_of_all,
 )
-from retort.models.arithmetic import NATIVE, arithmetic_of
+from retort.models.arithmetic import is_portable
 from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import load_checkpoint, load_language_model
 from retort.models.config import TASKS, TaskName
@@ -147,11 +147,12 @@ def verify_checkpoint(
     if demands.min_accuracy > 0 and "accuracy" not in task.rules.metrics:
         raise UserError(f"{task.rules.model} has no accuracy; ask for --max-loss instead")
     loaded = task.load(checkpoint, seal)
-    if arithmetic_of(loaded.model) is NATIVE:
+    portable = is_portable(loaded.model)
+    if not portable:
         refuse_arithmetic_variables(os.environ)
     tokens = open_store(store, loaded)
     expected = task.file.read(results)
-    fix_arithmetic(loaded.threads)
+    fix_arithmetic(loaded.threads, portable=portable)
     held_out = task.held_out(loaded, tokens, device)
     actual = results_of_all(held_out, loaded.model.to(device))
     metrics = held_out.measure(actual)

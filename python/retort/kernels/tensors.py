@@ -1,5 +1,7 @@
 """What kernels take: float32 on the CPU."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -61,6 +63,19 @@ def address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def count_of_threads(threads: int | None) -> int:
-    """As many as PyTorch's, unless told otherwise; not in any result."""
-    return threads or torch.get_num_threads()
+@dataclass
+class _Threads:
+    count: int | None = None
+
+
+_threads = _Threads()
+
+
+def use_threads(count: int | None) -> None:
+    """Have kernels use so many threads where a call does not say; None: as many as PyTorch."""
+    _threads.count = count
+
+
+def count_of_threads(threads: int | None = None) -> int:
+    """As many as a call says, or `use_threads`, or PyTorch has; not in any result."""
+    return threads or _threads.count or torch.get_num_threads()

@@ -167,9 +167,14 @@ NATIVE: Arithmetic = _Native()
 PORTABLE: Arithmetic = _Portable()
 
 
+def is_portable(model: nn.Module) -> bool:
+    """Whether a model, or one that is wrapped, is computed by the kernels."""
+    return getattr(model, "portable", None) is not None
+
+
 def arithmetic_of(model: nn.Module) -> Arithmetic:
     """That of a model, or of what wraps one."""
-    return NATIVE if getattr(model, "portable", None) is None else PORTABLE
+    return PORTABLE if is_portable(model) else NATIVE
 
 
 def drawn(shape: torch.Size, deviation: float, *place: int | str) -> Tensor:

@@ -5,14 +5,20 @@ import os
 import torch
 
 from retort.core.digest import canonical_json, sha256_bytes
+from retort.kernels.tensors import use_threads
 
 
-def fix_arithmetic(threads: int) -> None:
+def fix_arithmetic(threads: int, *, portable: bool = False) -> None:
     """Have this process compute the same bits as any other with as many threads.
 
     Sums are split among threads, so their number belongs to the recipe, not to the machine.
+
+    Args:
+        portable: the kernels compute, and have the threads. PyTorch, which only copies and adds then, has one: its
+            others would look for work on the cores on which theirs do it.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads if portable else None)
+    torch.set_num_threads(1 if portable else threads)
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory that it has not written, and to fill it first costs a pass.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

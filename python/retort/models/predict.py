@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from retort.core.errors import DataError
-from retort.models.arithmetic import NATIVE, arithmetic_of
+from retort.models.arithmetic import arithmetic_of, is_portable
 from retort.models.checkpoint import Checkpoint
 
 
@@ -48,7 +48,7 @@ def logits_of_each(model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     Returns:
         float32, [texts, labels].
     """
-    if ids.device.type == "cuda" or arithmetic_of(model) is not NATIVE:
+    if ids.device.type == "cuda" or is_portable(model):
         return logits(model, ids, mask)
     lengths = mask.sum(dim=1).clamp(min=1).tolist()
     return torch.cat(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from retort.core.cli import Arguments, Invocation, port, positive, run
 from retort.core.errors import RetortError
-from retort.models.arithmetic import NATIVE, arithmetic_of
+from retort.models.arithmetic import is_portable
 from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     bound = bind(options.host, options.port)
     invocation = Invocation.from_environment()
     checkpoint = load_checkpoint(invocation.resolve(options.checkpoint), options.seal)
-    if arithmetic_of(checkpoint.model) is NATIVE:
+    if not is_portable(checkpoint.model):
         refuse_arithmetic_variables(os.environ)
     listen(bound)
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _start(checkpoint: Checkpoint, queue_size: int) -> WorkerEngine:
     return WorkerEngine(
-        prepare=lambda: fix_arithmetic(checkpoint.threads),
+        prepare=lambda: fix_arithmetic(checkpoint.threads, portable=is_portable(checkpoint.model)),
         predict=lambda text: predict(checkpoint, [text])[0],
         queue_size=queue_size,
     )

@@ -110,10 +110,13 @@ def test_a_gpu_without_a_data_sheet_in_this_precision_is_not_guessed() -> None:
     assert data_sheet_flops("Some Other Card", "float32") is None
 
 
-def test_the_peak_of_a_cpu_is_measured_and_says_so_and_draws_no_random_numbers() -> None:
+@pytest.mark.parametrize("portable", [False, True])
+def test_the_peak_of_a_cpu_is_measured_and_says_so_and_draws_no_random_numbers(
+    portable: bool,
+) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    peak = peak_of(CPU, "float32")
+    peak = peak_of(CPU, "float32", portable=portable)
     assert torch.equal(torch.get_rng_state(), before)
     assert peak.flops > 1e8
     assert peak.source.startswith("a measured matmul peak: ")

@@ -87,7 +87,8 @@ class TrainingRun:
         """
         config = self._config = recipe.config
         self._path, self._world, self._mark, self._clock = path, world, mark, PhaseClock()
-        fix_arithmetic(config.train.threads)
+        portable = config.train.arithmetic == "portable"
+        fix_arithmetic(config.train.threads, portable=portable)
         keep_freed_memory()
         self._task = open_task(config, path, world.device, world.alone)
         _describe(self._task, world)
@@ -99,7 +100,7 @@ class TrainingRun:
         self._results: Tensor | None = None
         """Of the held-out documents by the weights as they are, if that is known."""
 
-        peak = peak_of(world.device, config.train.precision)
+        peak = peak_of(world.device, config.train.precision, portable=portable)
         self._meter = Meter(ModelCost.of(self._task.model, *self._task.attention), peak, world.size)
         self._observer = opened.enter_context(
             closing(self._open_observer(recipe.name, metrics_port))

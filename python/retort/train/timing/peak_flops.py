@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
+from torch import Tensor
+
+from retort.kernels.products import pack, product
+from retort.kernels.tensors import count_of_threads
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -52,20 +56,24 @@ class PeakFlops:
     source: str
 
 
-def peak_of(device: torch.device, precision: Precision) -> PeakFlops:
+def peak_of(device: torch.device, precision: Precision, *, portable: bool = False) -> PeakFlops:
     """The peak of a GPU by its data sheet; of a CPU, or a GPU that we know none of, as measured.
 
     On a CPU it is that of this process with its number of threads, on cores of their own: other
     work on the machine hardly lowers it. Takes 0.1 s to 0.4 s where it measures, and draws no
     random numbers.
+
+    Args:
+        portable: what is measured are the products of `retort.kernels`, not PyTorch's.
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         known = data_sheet_flops(name, precision)
         if known is not None:
             return PeakFlops(known, f"the {precision} peak in the data sheet of {name}")
-    flops = _measured(device, precision)
-    where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else "this GPU"
+    flops = _measured(device, precision, portable)
+    threads = count_of_threads() if portable else torch.get_num_threads()
+    where = f"{threads} threads" if device.type == "cpu" else "this GPU"
     source = f"a measured matmul peak: {flops / 1e9:,.0f} GFLOP/s in {precision} on {where}"
     return PeakFlops(flops, source)
 
@@ -79,22 +87,37 @@ def data_sheet_flops(name: str, precision: Precision) -> float | None:
     return None
 
 
-def _measured(device: torch.device, precision: Precision) -> float:
+def _measured(device: torch.device, precision: Precision, portable: bool) -> float:
     """The fastest of as many products of square matrices as fit into the time."""
     size = 1024 if device.type == "cpu" else 8192
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    left = torch.linspace(-1.0, 1.0, size * size, device=device).view(size, size).to(dtype)
-    right = left.T.contiguous()
-    product = left @ right  # the first one also loads the kernel
+    matrix = torch.linspace(-1.0, 1.0, size * size, device=device).view(size, size)
+    multiply = _portable(matrix, precision) if portable else _native(matrix, precision)
+    multiply()
+    threads = count_of_threads() if portable else torch.get_num_threads()
+    cores = min(threads, len(os.sched_getaffinity(0)))
+    return 2 * size**3 / least_seconds(multiply, cores if device.type == "cpu" else None)
+
+
+def _portable(matrix: Tensor, precision: Precision) -> Callable[[], None]:
+    right = pack(matrix.T, rounded=precision == "bfloat16")
 
     def multiply() -> None:
-        torch.matmul(left, right, out=product)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        product(matrix, right)
 
-    multiply()
-    cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
-    return 2 * size**3 / least_seconds(multiply, cores if device.type == "cpu" else None)
+    return multiply
+
+
+def _native(matrix: Tensor, precision: Precision) -> Callable[[], None]:
+    left = matrix.to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    right = left.T.contiguous()
+    result = left @ right  # the first one also loads the kernel
+
+    def multiply() -> None:
+        torch.matmul(left, right, out=result)
+        if matrix.device.type == "cuda":
+            torch.cuda.synchronize(matrix.device)
+
+    return multiply
 
 
 def least_seconds(work: Callable[[], None], cores: int | None) -> float:
