@@ -124,6 +124,17 @@ def test_from_the_first_step_on_an_older_set_of_instructions_comes_to_the_same(
     assert sealed(done) == verify(alone / "checkpoint").seal
 
 
+def test_a_run_from_before_there_was_a_choice_goes_on_natively(tmp_path: Path) -> None:
+    recipe = of_classifier(tmp_path)
+    whole = sealed(train(typed(recipe, tmp_path / "run", settings=["train.arithmetic=native"])))
+    resumed = as_if_killed_at_the_end(tmp_path / "run", tmp_path / "resumed")
+    written = resumed / "recipe.yaml"
+    values = yaml.safe_load(written.read_text(encoding="utf-8"))
+    del values["train"]["arithmetic"]
+    written.write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert sealed(train(typed(recipe, resumed))) == whole
+
+
 def test_native_arithmetic_is_another_result_and_refuses_the_variables(
     tmp_path: Path,
 ) -> None:

@@ -32,7 +32,7 @@ def load(weights: Path, settings: Sequence[str] = ()) -> Recipe[TrainingRecipe]:
 
 
 def arithmetic(weights: Path, *settings: str, on_gpu: bool = False) -> str | None:
-    return settled(load(weights, settings), on_gpu=on_gpu).config.train.arithmetic
+    return settled(load(weights, settings), None, on_gpu=on_gpu).config.train.arithmetic
 
 
 def of_type(weights: Path, name: str) -> None:
@@ -57,12 +57,21 @@ def test_it_is_native_on_a_gpu_by_deepspeed_and_without_a_packed_form(weights: P
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_what_a_recipe_says_stands(weights: Path, name: str, on_gpu: bool) -> None:
     recipe = load(weights, [f"train.arithmetic={name}"])
-    assert settled(recipe, on_gpu=on_gpu) == recipe
+    assert settled(recipe, None, on_gpu=on_gpu) == recipe
+
+
+def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(weights: Path) -> None:
+    """One whose recipe was written before there was a choice was native."""
+    recipe, portable = load(weights), load(weights, ["train.arithmetic=portable"]).config
+    before = {"native": recipe.config, "portable": portable}
+    for name, one in before.items():
+        for on_gpu in (False, True):
+            assert settled(recipe, one, on_gpu=on_gpu).config.train.arithmetic == name
 
 
 def test_nothing_else_of_the_recipe_is_changed(weights: Path) -> None:
     recipe = load(weights)
-    assert settled(recipe, on_gpu=False) == load(weights, ["train.arithmetic=portable"])
+    assert settled(recipe, None, on_gpu=False) == load(weights, ["train.arithmetic=portable"])
 
 
 def test_weights_that_cannot_be_read_are_refused_by_one_line(weights: Path) -> None:

@@ -72,26 +72,36 @@ def clear(run: Path) -> None:
         check_usable(run)
 
 
+def begun_with(run: Path) -> TrainingRecipe | None:
+    """The recipe of the run that a directory holds; None before it has one.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    file = run / RECIPE
+    if not file.is_file():
+        return None
+    try:
+        return load_recipe(TrainingRecipe, file, [], run).config
+    except ConfigError as error:
+        raise ConfigError(
+            f"{file}: cannot be read as the recipe of this run; choose another --out, or add "
+            "--overwrite to start anew"
+        ) from error
+
+
 def write_recipe(run: Path, recipe: TrainingRecipe) -> None:
     """Write the resolved recipe, or find that it is the one that the run began with.
 
     Raises:
         ConfigError: it is another one; every key that differs is named.
     """
-    file = run / RECIPE
-    if file.is_file():
-        try:
-            before = load_recipe(TrainingRecipe, file, [], run).config
-        except ConfigError as error:
-            raise ConfigError(
-                f"{file}: cannot be read as the recipe of this run; choose another --out, or add "
-                "--overwrite to start anew"
-            ) from error
-        if found := "; ".join(differences(decisive(before), decisive(recipe))):
-            raise ConfigError(
-                f"{run}: holds an unfinished run of another recipe: {found}; choose another --out, "
-                "or add --overwrite to start anew"
-            )
+    file, before = run / RECIPE, begun_with(run)
+    if before is not None and (found := "; ".join(differences(decisive(before), decisive(recipe)))):
+        raise ConfigError(
+            f"{run}: holds an unfinished run of another recipe: {found}; choose another --out, "
+            "or add --overwrite to start anew"
+        )
     with storage_errors(run):
         partial = file.with_suffix(".partial")
         partial.write_text(to_yaml(recipe), encoding="utf-8")

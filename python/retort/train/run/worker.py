@@ -18,7 +18,7 @@ from retort.train.processes.environment import endpoint_of
 from retort.train.processes.failures import recorded
 from retort.train.processes.world import joined
 from retort.train.recipe import TrainingRecipe
-from retort.train.run.directory import REPORT
+from retort.train.run.directory import REPORT, begun_with
 from retort.train.run.request import Request, load, typed
 from retort.train.run.run import run_recipe
 from retort.train.run.source import source_facts
@@ -40,7 +40,9 @@ def work(request: Request, invocation: Invocation) -> int:
             logging.getLogger("retort").setLevel(logging.WARNING)
         # Before the ranks meet: each finds a mistake that all have made by itself, and does not take
         # the end of another, who was faster, for a loss.
-        recipe = settled(load(request, invocation), on_gpu=torch.cuda.is_available())
+        recipe = settled(
+            load(request, invocation), begun_with(request.out), on_gpu=torch.cuda.is_available()
+        )
         if recipe.config.train.arithmetic == "native":
             refuse_arithmetic_variables(os.environ)
         _refuse_more_than_shards(recipe.config, endpoint.size if endpoint else 1)

@@ -7,10 +7,13 @@ from retort.models.weights import find_architecture
 from retort.train.recipe import TrainingRecipe
 
 
-def settled(recipe: Recipe[TrainingRecipe], *, on_gpu: bool) -> Recipe[TrainingRecipe]:
-    """The recipe with `train.arithmetic`: as it says, or else portable where that can be had.
+def settled(
+    recipe: Recipe[TrainingRecipe], before: TrainingRecipe | None, *, on_gpu: bool
+) -> Recipe[TrainingRecipe]:
+    """The recipe with `train.arithmetic`: as it says, or else as before, or else portable where that can be had.
 
     Args:
+        before: what the run was begun with, if it goes on.
         on_gpu: whether the run computes on one.
     Raises:
         UserError: the weights that it names cannot be found or read.
@@ -18,10 +21,14 @@ def settled(recipe: Recipe[TrainingRecipe], *, on_gpu: bool) -> Recipe[TrainingR
     config = recipe.config
     if config.train.arithmetic is not None:
         return recipe
-    portable = not on_gpu and config.backend == "contract" and _has_form(config)
-    name: ArithmeticName = "portable" if portable else "native"
+    name = _chosen(config, on_gpu) if before is None else before.train.settled_arithmetic
     train = config.train.model_copy(update={"arithmetic": name})
     return Recipe(recipe.name, config.model_copy(update={"train": train}))
+
+
+def _chosen(recipe: TrainingRecipe, on_gpu: bool) -> ArithmeticName:
+    portable = not on_gpu and recipe.backend == "contract" and _has_form(recipe)
+    return "portable" if portable else "native"
 
 
 def _has_form(recipe: TrainingRecipe) -> bool:
