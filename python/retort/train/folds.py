@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import get_args
 
 from retort.core.atomic import storage_errors
 from retort.core.cli import Arguments, Invocation, exit_code, positive, run
@@ -30,9 +31,10 @@ from retort.core.signals import Terminated
 from retort.evaluate.cross_validation import CrossValidation, Fold, render_folds
 from retort.evaluate.metrics import Metrics
 from retort.models.checkpoint import KIND
+from retort.models.config import ArithmeticName
 from retort.train.main import WORKER
 from retort.train.processes.launch import ELASTIC, fork_workers
-from retort.train.recipe import TrainingRecipe, recipes
+from retort.train.recipe import TrainingRecipe, recipes, with_arithmetic
 
 _MOST = 100
 _FINISHED = "run.json"
@@ -133,7 +135,11 @@ def _check_same(directory: Path, recipe: Recipe[TrainingRecipe]) -> None:
         content = file.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from error
-    if content != to_yaml(recipe.config):
+    config = recipe.config
+    possible = [config]
+    if config.train.arithmetic is None:
+        possible = [with_arithmetic(config, name) for name in get_args(ArithmeticName)]
+    if content not in map(to_yaml, possible):
         raise UserError(
             f"{file}: is another recipe than the one of this command; choose another --out"
         )

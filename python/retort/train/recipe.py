@@ -219,6 +219,11 @@ class TrainingRecipe(Frozen):
         return self
 
 
+def with_arithmetic(recipe: TrainingRecipe, name: ArithmeticName) -> TrainingRecipe:
+    """The recipe of a run that has this arithmetic."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": name})})
+
+
 NOT_SEALED = ("checkpoints", "divergence", "logging")
 """Sections that change nothing that is computed."""
 

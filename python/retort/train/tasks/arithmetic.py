@@ -4,7 +4,7 @@ from retort.core.config import Recipe
 from retort.models.arithmetic import has_portable_form
 from retort.models.config import ArithmeticName
 from retort.models.weights import find_architecture
-from retort.train.recipe import TrainingRecipe
+from retort.train.recipe import TrainingRecipe, with_arithmetic
 
 
 def settled(
@@ -22,8 +22,7 @@ def settled(
     if config.train.arithmetic is not None:
         return recipe
     name = _chosen(config, on_gpu) if before is None else before.train.settled_arithmetic
-    train = config.train.model_copy(update={"arithmetic": name})
-    return Recipe(recipe.name, config.model_copy(update={"train": train}))
+    return Recipe(recipe.name, with_arithmetic(config, name))
 
 
 def _chosen(recipe: TrainingRecipe, on_gpu: bool) -> ArithmeticName:
