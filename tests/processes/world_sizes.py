@@ -40,9 +40,10 @@ def write_recipe(root: Path, steps: int) -> Path:
     return root / "recipe.yaml"
 
 
-def train_by(processes: int, recipe: Path, out: Path) -> Seen:
-    """Have so many processes train to the end."""
-    seal = sealed(train(typed(recipe, out, "--nproc", str(processes))))
+def train_by(processes: int, recipe: Path, out: Path, threads: int = 1) -> Seen:
+    """Have so many processes of so many threads train to the end."""
+    settings = [f"train.threads={threads}"]
+    seal = sealed(train(typed(recipe, out, "--nproc", str(processes), settings=settings)))
     assert json.loads((out / "run.json").read_text())["processes"] == processes
     folder = out / "checkpoints"
     kept = {name: verify(folder / name).seal for name in checkpoints(out)}

@@ -1,4 +1,4 @@
-"""One seal for every number of processes: MiniLM fine-tuned on BBC News, dropout and bfloat16 on."""
+"""One seal for every number of processes and threads: MiniLM fine-tuned on BBC News, dropout and bfloat16 on."""
 
 import json
 from pathlib import Path
@@ -32,11 +32,11 @@ def test_clipping_bites_at_every_step_and_checkpoints_differ_from_one_another(al
     assert alone.kept["step-00000002"] != alone.final
 
 
-@pytest.mark.parametrize("processes", [3, 8])
-def test_every_number_of_processes_has_the_seals_of_one(
-    recipe: Path, alone: Seen, tmp_path: Path, processes: int
+@pytest.mark.parametrize(("processes", "threads"), [(3, 2), (8, 1)])
+def test_every_number_of_processes_and_threads_has_the_seals_of_one(
+    recipe: Path, alone: Seen, tmp_path: Path, processes: int, threads: int
 ) -> None:
-    assert train_by(processes, recipe, tmp_path / "run") == alone
+    assert train_by(processes, recipe, tmp_path / "run", threads) == alone
 
 
 def test_stock_data_parallelism_has_other_weights_for_each_number_of_processes(
