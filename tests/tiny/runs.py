@@ -43,10 +43,20 @@ def train(arguments: Sequence[str]) -> Done:
     return run(["retort.train.main", *arguments])
 
 
-def train_anew(arguments: Sequence[str], umask: int = 0o022, **environment: str) -> Done:
-    """Train to the end as it is typed, in an environment that differs."""
+def train_anew(
+    arguments: Sequence[str],
+    umask: int = 0o022,
+    emulated: str | None = None,
+    **environment: str,
+) -> Done:
+    """Train to the end as it is typed, in an environment that differs.
+
+    Args:
+        emulated: the processor that QEMU (qemu-user) is to be for it; that of this machine verifies the result.
+    """
+    emulator = [] if emulated is None else ["qemu-x86_64", "-cpu", emulated]
     return subprocess.run(
-        _command(arguments),
+        [*emulator, *_command(arguments)],
         capture_output=True,
         text=True,
         check=False,

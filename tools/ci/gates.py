@@ -102,14 +102,17 @@ GATES = (
     ),
     Gate(
         "reproducibility",
-        "trains by 1, 2 and killed processes: equal seals, portable ones as published; kernels: equal bits under QEMU",
+        "trains by 1, 2 and killed processes: equal seals, as published, and equal bits on processors that QEMU plays",
         6,
         (
             (
                 *("python3", "tools/ci/programs.py"),
                 *("qemu-aarch64=qemu-user", "qemu-x86_64=qemu-user"),
             ),
-            ("./tools/bazel", "test", "//tests/kernels/processors:processors_test"),
+            (
+                *("./tools/bazel", "test", "//tests/kernels/processors:processors_test"),
+                "//tests/train/run:emulated_test",
+            ),
             ("python3", "tools/ci/reproducibility.py"),
             ("./tools/bazel", "run", "//train:golden", "--", "--check"),
         ),
