@@ -30,8 +30,8 @@ from tests.tiny.runs import (
 server = fork_server_for(*TRAINING)
 
 SECTIONS: dict[str, dict[str, object]] = {
-    "train": {"steps": 60},
-    "optimizer": {"lr": 6e-3},
+    "train": {"steps": 60, "seed": 7},
+    "optimizer": {"lr": 1e-2},
     "schedule": {"warmup": 0.0, "decay": "none"},
     "evaluate": {"every": 4, "patience": 3, "metric": "loss", "select": "best"},
     "checkpoints": {"every": 5, "keep_last": 99},
