@@ -86,6 +86,13 @@ def test_it_answers_what_a_model_card_is_asked() -> None:
     assert "Its weakest label is" in text
 
 
+def test_it_says_where_its_seal_comes_out() -> None:
+    native = model_card(facts())
+    portable = model_card(dataclasses.replace(facts(), portable=True))
+    assert "give the same seal on the same kind of processor. Typed" in native
+    assert "give the same seal on every processor. Typed" in portable
+
+
 def test_a_label_cannot_break_a_table() -> None:
     rows = [line for line in model_card(facts()).splitlines() if "sport" in line or "a\\|b" in line]
     for row in rows:

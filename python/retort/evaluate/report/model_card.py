@@ -24,6 +24,7 @@ class CardFacts:
             a directory; None for a model from scratch.
         procedure: what decides the training, by name, such as steps, batch and learning rate.
         verify: the command that verifies the checkpoint, with `RUN` for the run's directory.
+        portable: whether it was computed in portable arithmetic.
     """
 
     run: RunFacts
@@ -31,6 +32,7 @@ class CardFacts:
     base_model: str | None
     verify: str
     procedure: Mapping[str, str] = field(default_factory=dict)
+    portable: bool = False
 
 
 def model_card(facts: CardFacts) -> str:
@@ -108,10 +110,10 @@ def _verification(facts: CardFacts) -> str:
     else:
         result = f"**A fresh process has done so after training, and failed: {facts.run.failure}.**"
     identities = [(name, f"`{digest}`") for name, digest in facts.run.identities.items()]
+    where = "on every processor" if facts.portable else "on the same kind of processor"
     return (
-        "The same recipe, data and locked packages on the same kind of processor give the same "
-        "seal. Typed in a checkout of Retort, with `RUN` as the directory of this file, this checks "
-        "every digest and computes the held-out results again, bit for bit:\n\n"
+        f"The same recipe, data and locked packages give the same seal {where}. Typed in a checkout of "
+        "Retort, with `RUN` as the directory of this file, this checks every digest and computes the held-out results again, bit for bit:\n\n"
         f"```sh\nRUN=.\n{facts.verify}\n```\n\n{result}\n\n"
         + md_table(("what", "identity"), identities)
     )

@@ -122,6 +122,7 @@ def _card(facts: RunFacts, run: Path, trained: Trained, config: TrainingRecipe) 
         "weight decay": f"{config.optimizer.weight_decay:g}",
         "gradient clipping": f"{config.optimizer.max_grad_norm:g}",
         "precision": train.precision,
+        "arithmetic": train.settled_arithmetic,
         "seed": f"{train.seed}",
         "back end": config.backend,
     }
@@ -137,6 +138,7 @@ def _card(facts: RunFacts, run: Path, trained: Trained, config: TrainingRecipe) 
             f'{"".join(f" {part}" for part in _where(trained.device))}'
         ),
         procedure=procedure,
+        portable=train.arithmetic == "portable",
     )
 
 
