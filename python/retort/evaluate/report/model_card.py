@@ -112,8 +112,9 @@ def _verification(facts: CardFacts) -> str:
     identities = [(name, f"`{digest}`") for name, digest in facts.run.identities.items()]
     where = "on every processor" if facts.portable else "on the same kind of processor"
     return (
-        f"The same recipe, data and locked packages give the same seal {where}. Typed in a checkout of "
-        "Retort, with `RUN` as the directory of this file, this checks every digest and computes the held-out results again, bit for bit:\n\n"
+        f"The same recipe, data and locked packages give the same seal {where}. Typed in a "
+        "checkout of Retort, with `RUN` as the directory of this file, this checks every digest "
+        "and computes the held-out results again, bit for bit:\n\n"
         f"```sh\nRUN=.\n{facts.verify}\n```\n\n{result}\n\n"
         + md_table(("what", "identity"), identities)
     )
