@@ -46,13 +46,13 @@ static void products(void) {
         const int64_t m = shapes[one][0], n = shapes[one][1], k = shapes[one][2];
         float *a = numbers(1, m * k), *b = numbers(2, k * n), *bias = numbers(3, n), *y = room(m * n);
         float *packed = room(EXPORT(packed_floats)(k + 1, n, 0));
-        EXPORT(pack)(k, n, b, n, 1, 0, packed);
+        EXPORT(pack)(k, n, b, n, 1, 0, packed, 2);
         EXPORT(product)(m, n, k, a, k, 1, packed, bias, y, n, 0, 0, 1 + one);
         floats_told("product", y, m * n);
-        EXPORT(pack)(k, n, b, 1, k, 0, packed);
+        EXPORT(pack)(k, n, b, 1, k, 0, packed, 2);
         EXPORT(product)(m, n, k, a, 1, m, packed, 0, y, n, 1, 0, 2);
         floats_told("product that goes on, of transposed matrices", y, m * n);
-        EXPORT(pack)(k, n, b, n, 1, 1, packed);
+        EXPORT(pack)(k, n, b, n, 1, 1, packed, 2);
         EXPORT(product)(m, n, k, a, k, 1, packed, 0, y, n, 0, 1, 2);
         floats_told("product of bfloat16", y, m * n);
         float *small = numbers(19, m * k);
@@ -168,7 +168,7 @@ void EXPORT(edges)(void) {
     for (int one = 0; one < 3; one++) {
         const float a[] = {0x1p-100f, 0x1p-63f}, b[] = {-below[one] * 0x1p-26f, 0x1p-63f};
         float y[1], *packed = room(EXPORT(packed_floats)(2, 1, 1));
-        EXPORT(pack)(2, 1, b, 1, 1, 1, packed);
+        EXPORT(pack)(2, 1, b, 1, 1, 1, packed, 2);
         EXPORT(product)(1, 1, 2, a, 2, 1, packed, 0, y, 1, 0, 1, 1);
         floats_told("edge", y, 1);
     }
