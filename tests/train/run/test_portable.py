@@ -49,11 +49,13 @@ def test_it_learns_and_its_seal_says_nothing_of_threads(alone: Path) -> None:
     assert json.loads(checkpoint.read("model.json"))["arithmetic"] == "portable"
 
 
-def test_processes_and_threads_make_no_difference(
+def test_processes_threads_and_an_older_set_of_instructions_make_no_difference(
     recipe: Path, alone: Path, tmp_path: Path
 ) -> None:
+    environment = {**os.environ, INSTRUCTIONS: usable()[0].instructions}
     words = typed(recipe, tmp_path / "run", "--nproc", "3", settings=["train.threads=2"])
-    assert sealed(train(words)) == verify(alone / "checkpoint").seal
+    done = run(["retort.train.main", *words], environment)
+    assert sealed(done) == verify(alone / "checkpoint").seal
 
 
 def test_an_interrupted_run_goes_on_by_others_and_by_an_older_set_of_instructions(
@@ -72,14 +74,6 @@ def test_an_interrupted_run_goes_on_by_others_and_by_an_older_set_of_instruction
     )
     assert sealed(done) == verify(alone / "checkpoint").seal
     assert "going on after step 8" in done.stderr
-
-
-def test_from_the_first_step_on_an_older_set_of_instructions_comes_to_the_same(
-    recipe: Path, alone: Path, tmp_path: Path
-) -> None:
-    environment = {**os.environ, INSTRUCTIONS: usable()[0].instructions}
-    done = run(["retort.train.main", *typed(recipe, tmp_path / "run")], environment)
-    assert sealed(done) == verify(alone / "checkpoint").seal
 
 
 def test_a_run_from_before_there_was_a_choice_goes_on_natively(tmp_path: Path) -> None:
