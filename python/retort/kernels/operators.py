@@ -15,9 +15,8 @@ _PLAIN = (Tensor, nn.Parameter)
 class Operator(Generic[Arguments, Result]):
     """A function of tensors under a name of `torch.ops.retort`, with gradients.
 
-    Tensors that hold numbers go to the function directly. What PyTorch puts through its dispatcher, such as fake
-    tensors and `torch.compile`, which takes several times as long as a kernel of a small model, finds the
-    registered operator.
+    Tensors that hold numbers go to the function directly: PyTorch's dispatcher takes several times as long as a kernel
+    of a small model. Fake tensors and `torch.compile` need the dispatcher, and find the registered operator.
     """
 
     def __init__(self, name: str, function: Callable[Arguments, Result]) -> None:
