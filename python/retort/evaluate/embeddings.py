@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from retort.core.errors import DataError, VerificationError
 from retort.data.store.store import TokenStore
+from retort.evaluate.elementary import exp, log
 from retort.evaluate.held_out import HELD_OUT, HeldOutTexts
 from retort.evaluate.intervals import wilson_interval
 from retort.evaluate.task import Demands, ResultFile
@@ -25,6 +26,7 @@ EMBEDDINGS = ResultFile("embeddings", "documents", torch.float32)
 _CPU = torch.device("cpu")
 _DOCUMENTS = 1024
 """That are compared at most: they have half a million pairs."""
+_STEPS = 2.0**25
 _TEMPERATURE = 0.05
 """Of the loss: one for all recipes, so that their losses can be compared."""
 
@@ -133,7 +135,9 @@ def measure_embeddings(
 ) -> EmbeddingMetrics:
     """All figures of vectors, some of one topic and some of two.
 
-    Cosines are float64, and sums of them are rounded once.
+    Cosines are of vectors rounded to multiples of 2**-25 (1e-8 in a cosine), so that
+    each product and each sum of some is exact in float64, whatever library adds them in what order;
+    sums of what comes of them are rounded once.
 
     Args:
         vectors: float32 [documents, numbers], of length 1.
@@ -146,7 +150,7 @@ def measure_embeddings(
         raise VerificationError(
             f"vectors of {wrong} of {len(vectors)} held-out documents are not finite"
         )
-    each = vectors.double().numpy()
+    each = np.rint(vectors.double().numpy() * _STEPS) / _STEPS
     cosines = each @ each.T
     same = topics[:, None] == topics
     pairs = np.triu_indices(len(topics), 1)
@@ -156,8 +160,8 @@ def measure_embeddings(
     queries = np.flatnonzero(same.sum(axis=1) > 1)
     asked, wanted = cosines[queries], same[queries]
     found = wanted[np.arange(len(queries)), asked.argmax(axis=1)]
-    weights = np.exp((asked - asked.max(axis=1, keepdims=True)) / _TEMPERATURE)
-    shares = np.where(wanted, weights, 0.0).sum(axis=1) / weights.sum(axis=1)
+    weights = exp((asked - asked.max(axis=1, keepdims=True)) / _TEMPERATURE)
+    shares = _sums(np.where(wanted, weights, 0.0)) / _sums(weights)
     right = int(found.sum())
     return EmbeddingMetrics(
         documents=len(topics),
@@ -167,7 +171,7 @@ def measure_embeddings(
         spearman=spearman(of_pairs, alike),
         alike=_mean(of_pairs[alike]),
         unlike=_mean(of_pairs[~alike]),
-        loss=_mean(-np.log(shares)),
+        loss=_mean(-log(shares)),
         topics=tuple(
             TopicMetrics(
                 topic=names[topic],
@@ -192,6 +196,10 @@ def spearman(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     spread = int((ranks * ranks).sum()) * positives * (len(scores) - positives)
     share = int(ranks[positive].sum())
     return share * math.sqrt(len(scores) / spread) if spread else 0.0
+
+
+def _sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([math.fsum(row) for row in rows.tolist()])
 
 
 def _mean(values: NDArray[np.float64]) -> float:

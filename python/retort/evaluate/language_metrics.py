@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from retort.core.errors import VerificationError
+from retort.evaluate.elementary import exp
 from retort.evaluate.task import Demands
 
+_LOG_2 = float.fromhex("0x1.62e42fefa39efp-1")
 _MOST = 700.0
 """Nats a token; e to the power of a little more is not a float."""
 
@@ -68,4 +71,4 @@ def measure_language(sums: Tensor, targets: Tensor) -> LanguageMetrics:
         raise VerificationError(
             f"the loss of held-out tokens is {loss}: {wrong} of {len(sums)} blocks have no finite one"
         )
-    return LanguageMetrics(tokens, loss, math.exp(loss), loss / math.log(2))
+    return LanguageMetrics(tokens, loss, float(exp(np.float64(loss))), loss / _LOG_2)

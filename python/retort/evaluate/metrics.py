@@ -11,6 +11,7 @@ from torch import Tensor
 
 from retort.core.errors import VerificationError
 from retort.evaluate.calibration import Bin, calibration_error, reliability
+from retort.evaluate.elementary import exp, log_softmax
 from retort.evaluate.intervals import wilson_interval
 from retort.evaluate.ranking import roc_auc
 from retort.evaluate.task import Demands
@@ -137,7 +138,7 @@ def measure(targets: Tensor, logits: Tensor, labels: Sequence[str]) -> Metrics:
     """All figures for the logits of at least one document.
 
     Probabilities are computed in float64, and sums of them are rounded once, so that neither the
-    order of the documents nor the number of threads changes a figure.
+    order of the documents nor the number of threads nor the processor changes a figure.
 
     Args:
         targets: int64, [documents]: numbers of labels.
@@ -151,8 +152,8 @@ def measure(targets: Tensor, logits: Tensor, labels: Sequence[str]) -> Metrics:
             f"logits of {wrong} of {len(logits)} held-out documents are not finite numbers"
         )
     predictions = logits.argmax(dim=1)
-    log_probabilities = logits.double().log_softmax(dim=1).numpy()
-    probabilities = np.exp(log_probabilities)
+    log_probabilities = log_softmax(logits.double().numpy())
+    probabilities = exp(log_probabilities)
     numbers = targets.numpy()
     rows = np.arange(len(numbers))
 

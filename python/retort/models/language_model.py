@@ -1,5 +1,7 @@
 """Causal language models, small and from scratch."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -93,7 +95,7 @@ def _draw(model: LanguageModel, seed: int) -> None:
     What adds to the residuals of GPT-2 is smaller by the root of how often that is (Radford and others, 2019).
     """
     config = model.decoder.config
-    added = (2 * config.num_hidden_layers) ** -0.5
+    added = 1 / math.sqrt(2 * config.num_hidden_layers)
     for name, weight in model.decoder.named_parameters():
         if weight.ndim > 1:
             share = added if name.endswith("c_proj.weight") else 1.0

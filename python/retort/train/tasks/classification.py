@@ -1,5 +1,6 @@
 """Fine-tuning a classifier."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,7 +80,7 @@ class Classification(TextTask[TextClassifier]):
         """The weight of all documents of a step; the shards of a step ask one after the other."""
         if self._totals[0] != step:
             weights = self._weights[self._reader.labels(step)]
-            self._totals = (step, float(weights.sum(dtype=np.float64)))
+            self._totals = (step, math.fsum(weights.tolist()))
         return self._totals[1]
 
 
