@@ -27,8 +27,12 @@ def test_log_is_the_c_librarys_within_2_ulp(value: float) -> None:
 def test_beyond_numbers_they_are_what_ieee_754_says() -> None:
     odd = np.array([0.0, -0.0, math.inf, -math.inf, math.nan, -1.0, 1000.0, -1000.0])
     with np.errstate(all="raise"):
-        np.testing.assert_array_equal(exp(odd[[0, 2, 3, 4, 6, 7]]), [1, np.inf, 0, np.nan, np.inf, 0])
-        np.testing.assert_array_equal(log(odd[:6]), [-np.inf, -np.inf, np.inf, np.nan, np.nan, np.nan])
+        np.testing.assert_array_equal(
+            exp(odd[[0, 2, 3, 4, 6, 7]]), [1, np.inf, 0, np.nan, np.inf, 0]
+        )
+        np.testing.assert_array_equal(
+            log(odd[:6]), [-np.inf, -np.inf, np.inf, np.nan, np.nan, np.nan]
+        )
 
 
 @pytest.mark.parametrize("columns", [1, 2, 7, 40])
@@ -39,6 +43,6 @@ def test_the_log_softmax_is_scipys(columns: int) -> None:
 
 def test_their_bits_are_the_same_on_every_machine() -> None:
     steps = np.arange(-7000, 7001) / 10
-    found = exp(steps), log(np.arange(1, 14002) / 16.0), log_softmax(steps[:-2].reshape(-1, 3))
+    found = exp(steps), log(np.arange(1, 14002) / 16.0), log_softmax(steps.reshape(-1, 3))
     digest = hashlib.sha256(b"".join(part.astype("<f8").tobytes() for part in found))
-    assert digest.hexdigest() == ""
+    assert digest.hexdigest() == "69c9a5ac357d6d1e26891ce1f644a77a02c5e261d3172fb4ad289b99c9bbf0ca"

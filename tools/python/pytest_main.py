@@ -39,6 +39,8 @@ def main() -> int:
         "--color=yes",
         "-p",
         "no:cacheprovider",
+        # Else pytest rewrites and compiles all modules of a package that has a plugin, in each process.
+        "--disable-plugin-autoload",
         "-o",
         "addopts=",
         f"--basetemp={scratch}/pytest",
@@ -47,6 +49,7 @@ def main() -> int:
         arguments.append(f"--junitxml={report}")
     if importlib.util.find_spec("hypothesis"):
         _take_time()
+        arguments += ["-p", "_hypothesis_pytestplugin"]
         # A test that passed must pass again. By night other cases are made: --test_env=HYPOTHESIS_SEED=random
         arguments.append(f"--hypothesis-seed={os.environ.get('HYPOTHESIS_SEED', '0')}")
     if only := os.environ.get("TESTBRIDGE_TEST_ONLY"):

@@ -54,7 +54,9 @@ def log(values: Numbers) -> Numbers:
         tail = ratio * (half + square * _polynomial(_OF_LOG, square)) + exponent * _LOG_2_LOW
         finite = exponent * _LOG_2_HIGH - ((half - tail) - fraction)
     result: Numbers = np.select(
-        (values > 0.0, values == 0.0), (np.where(np.isposinf(values), np.inf, finite), -np.inf), np.nan
+        (values > 0.0, values == 0.0),
+        (np.where(np.isposinf(values), np.inf, finite), -np.inf),
+        np.nan,
     )
     return result
 

@@ -71,4 +71,4 @@ def measure_language(sums: Tensor, targets: Tensor) -> LanguageMetrics:
         raise VerificationError(
             f"the loss of held-out tokens is {loss}: {wrong} of {len(sums)} blocks have no finite one"
         )
-    return LanguageMetrics(tokens, loss, float(exp(np.float64(loss))), loss / _LOG_2)
+    return LanguageMetrics(tokens, loss, float(exp(np.array([loss]))[0]), loss / _LOG_2)

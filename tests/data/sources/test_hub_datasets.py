@@ -20,14 +20,20 @@ from pydantic import ValidationError
 
 from retort.core.config import load_recipe
 from retort.core.errors import ConfigError, HubUnavailable, StorageError
+from retort.core.forks.client import run
 from retort.data.config import CorpusConfig
 from retort.data.files.decoding import Decoder
 from retort.data.preparation.recipe import PreparationRecipe
 from retort.data.sources.hub_datasets import read_hub
 from retort.data.store.store import TokenStore
+from tests.processes.forks import PREPARATION, fork_server_for
 from tests.processes.prepare import prepare, start, write_recipe
 from tests.tiny.hub import Hub, serving
 from tests.tiny.store import bert_tokenizer
+
+# What `datasets` imports, less what reads the variables of the hub when it is imported.
+LIBRARIES = ("multiprocess", "pandas", "pyarrow.dataset", "pyarrow.parquet")
+server = fork_server_for(*PREPARATION, *LIBRARIES)
 
 AG_NEWS = "eb185aade064a813bc0b7f42de02595523103ca4"
 AG_NEWS_FILES = [f"data/{part}-00000-of-00001.parquet" for part in ("train", "test")]
@@ -57,21 +63,6 @@ dataset_info:
   - {name: kind, dtype: {class_label: {names: {'0': bad, '1': good}}}}
   splits: [{name: train}]
 ---
-"""
-READS = """
-import json, sys
-from retort.core.errors import UserError
-from retort.data.config import SourceConfig
-from retort.data.sources.read import decoder_of, stream_documents
-
-for line in sys.stdin:
-    config = SourceConfig.model_validate(json.loads(line))
-    decoder = decoder_of(config)
-    try:
-        found = [[one.text, one.label, one.part] for one in stream_documents(config, decoder)]
-        print(json.dumps([found, dict(decoder.tally.bad)]))
-    except UserError as error:
-        print(json.dumps(f"{type(error).__name__}: {error}"))
 """
 
 
@@ -142,13 +133,8 @@ def environment(films: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def read_all(*configs: dict[str, Any]) -> list[Any]:
     """Documents and bad rows of each source, or an error, read by one process."""
-    done = subprocess.run(
-        [sys.executable, "-c", READS],
-        input="\n".join(map(json.dumps, configs)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run(["tests.processes.read_sources", *map(json.dumps, configs)])
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
