@@ -3,6 +3,7 @@
 import io
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 from tests.launch.cluster.node.pods import (
@@ -36,6 +37,27 @@ def _layer(*programs: str) -> bytes:
             with path.open("rb") as stream:
                 archive.addfile(member, stream)
     return content.getvalue()
+
+
+def test_a_program_below_tmp_sees_what_lies_beside_it_and_no_other_of_it(tmp_path: Path) -> None:
+    need_namespaces()
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as mine,
+        tempfile.TemporaryDirectory(dir="/tmp") as other,
+    ):
+        program = Path(mine, "bin", "program")
+        program.parent.mkdir()
+        Path(mine, "beside").write_text("it is here\n")
+        script = f"cat {mine}/beside; ls -d {other}; touch {mine}/x; touch /tmp/x && echo written"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        for each in (Path(mine), program):
+            each.chmod(0o755)
+        with acting(tmp_path / "cluster", images={IMAGE: program}) as cluster:
+            create(cluster, pod("p", "", IMAGE, container={"args": []}))
+            said = log(cluster, until(cluster, "p", ended)).splitlines()
+    assert (said[0], said[-1]) == ("it is here", "written")
+    assert "No such file" in said[1]
+    assert "Read-only" in said[2]
 
 
 def test_a_pod_has_the_image_for_a_root_and_names_in_its_hosts(tmp_path: Path) -> None:

@@ -230,6 +230,9 @@ def isolated(plan: Plan, info: int) -> list[str]:
     found += ["--perms", "1777", "--size", str(_SHM), "--tmpfs", "/dev/shm"]
     if plan.is_tmp_writable:
         found += ["--perms", "1777", "--tmpfs", "/tmp"]
+        if plan.image.root is None:
+            for place in sorted(_in_tmp(Path(plan.image.entrypoint[0]))):
+                found += ["--ro-bind", place, place]
     for mount in plan.mounts:
         volume = mount.volume
         if volume.path is None:
@@ -244,6 +247,12 @@ def isolated(plan: Plan, info: int) -> list[str]:
     found += ["--bind", str(plan.message[0]), plan.message[1]]
     found += ["--remount-ro", "/", "--chdir", plan.directory or plan.image.directory]
     return [*found, "--", *plan.command]
+
+
+def _in_tmp(program: Path) -> set[str]:
+    """What in /tmp a program of this machine, or this checkout, lies in: a pod's own /tmp would hide it."""
+    places = (program.absolute(), program.resolve(), Path(__file__).resolve())
+    return {str(Path(*one.parts[:3])) for one in places if one.parts[:2] == ("/", "tmp")}
 
 
 def _root(plan: Plan) -> list[str]:
