@@ -17,7 +17,7 @@ from tests.oci.image.containers import Container, unpack
 _DOCKER = pathlib.Path(__file__).parents[3] / "docker"
 _TRAIN = pathlib.Path(__file__).parents[3] / "python/retort/train/main"
 _SOMEBODY = 54321
-_SETTINGS = ("train.steps=20", "data.held_out=0.02", "evaluate.min_accuracy=0")
+_SETTINGS = ("train.steps=6", "data.held_out=0.02", "evaluate.min_accuracy=0")
 _RECIPE = ("--config", "smoke", *(word for one in _SETTINGS for word in ("--set", one)))
 
 
@@ -210,6 +210,7 @@ def test_the_inference_image_refuses_a_checkpoint_that_was_tampered_with(
 def test_the_example_of_the_documents_writes_on_as_outside_its_image(folder: pathlib.Path) -> None:
     root, out = _DOCKER.parent, folder / "example"
     recipe = ["--config", "examples/language_model/recipe.yaml", "--out", str(out)]
+    recipe += ["--set", "train.steps=20", "--set", "evaluate.max_loss=7"]
     trained = subprocess.run(
         [_TRAIN, *recipe], cwd=root, capture_output=True, text=True, check=False
     )

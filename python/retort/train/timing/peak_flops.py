@@ -89,8 +89,8 @@ def data_sheet_flops(name: str, precision: Precision) -> float | None:
 
 def _measured(device: torch.device, precision: Precision, portable: bool) -> float:
     """The fastest of as many products of square matrices as fit into the time."""
-    # The kernels are as fast on small matrices, and an emulated processor takes minutes for larger ones.
-    size = 512 if portable else 1024 if device.type == "cpu" else 8192
+    # The kernels are at their fastest on small matrices, and an emulated processor takes a minute for larger ones.
+    size = 256 if portable else 1024 if device.type == "cpu" else 8192
     matrix = torch.linspace(-1.0, 1.0, size * size, device=device).view(size, size)
     multiply = _portable(matrix, precision) if portable else _native(matrix, precision)
     multiply()
