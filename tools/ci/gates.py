@@ -184,7 +184,8 @@ GATES = (
         "two hundred kills, 1 to 8 processes, five folds, other random cases: what tests do in small",
         60,
         (
-            ("./tools/bazel", "test", "//tests/system:long"),
+            # One of them is seventeen trainings, another twelve under QEMU.
+            ("./tools/bazel", "test", "--test_timeout=7200", "//tests/system:long"),
             (
                 *("./tools/bazel", "test", "--test_env=HYPOTHESIS_SEED=random"),
                 *("//tests/core/...", "//tests/data/...", "//tests/serve/...", "//tests/train:all"),
