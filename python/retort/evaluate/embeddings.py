@@ -27,6 +27,7 @@ _CPU = torch.device("cpu")
 _DOCUMENTS = 1024
 """That are compared at most: they have half a million pairs."""
 _STEPS = 2.0**25
+"""To which 1 is cut: products of two such numbers, and sums of these below 8, fit into 53 bits."""
 _TEMPERATURE = 0.05
 """Of the loss: one for all recipes, so that their losses can be compared."""
 
