@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig
 
-from retort.models.classifier import ClassificationHead, TextClassifier, build_backbone
+from retort.models.backbones import encoder_of
+from retort.models.classifier import ClassificationHead, TextClassifier
 from retort.models.config import HeadConfig
 from retort.models.determinism import fix_arithmetic
 
@@ -46,7 +47,7 @@ def arithmetic() -> None:
 
 def classifier(family: str, seed: int = 0, **head: object) -> TextClassifier:
     torch.manual_seed(5)
-    backbone = build_backbone(AutoConfig.for_model(family, **FAMILIES[family]))
+    backbone = encoder_of(AutoConfig.for_model(family, **FAMILIES[family]))
     model = TextClassifier(backbone, HeadConfig.model_validate(head), 3)
     model.head.draw(seed, 0.02)
     return model

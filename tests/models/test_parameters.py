@@ -6,7 +6,8 @@ from torch import nn
 from transformers import BertConfig, DistilBertConfig, ElectraConfig, PretrainedConfig
 
 from retort.core.errors import ConfigError
-from retort.models.classifier import TextClassifier, build_backbone
+from retort.models.backbones import encoder_of
+from retort.models.classifier import TextClassifier
 from retort.models.config import HeadConfig, LanguageModelConfig, ModelConfig
 from retort.models.language_model import build_language_model
 from retort.models.parameters import parameter_groups
@@ -22,7 +23,7 @@ BERT = BertConfig(
 
 
 def classifier(architecture: PretrainedConfig = BERT) -> TextClassifier:
-    return TextClassifier(build_backbone(architecture), HeadConfig(pooling="attention"), 2)
+    return TextClassifier(encoder_of(architecture), HeadConfig(pooling="attention"), 2)
 
 
 def config(**changed: object) -> ModelConfig:

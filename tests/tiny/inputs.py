@@ -7,7 +7,9 @@ import safetensors.torch
 import torch
 import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel
+from transformers import BertConfig
+
+from retort.models.packed.tree import WeightTree
 
 TOPICS = {
     "sport": ("match", "goal", "team", "coach", "league", "striker"),
@@ -49,10 +51,20 @@ def write_weights(root: Path) -> Path:
         intermediate_size=64,
         max_position_embeddings=32,
     )
-    torch.manual_seed(7)
-    model = BertModel(config)
+    # As BertModel(config) would hold and begin with, which takes seconds to import.
+    generator, tree = torch.Generator().manual_seed(7), WeightTree(config)
+    shapes = {name: weight.shape for name, weight in tree.named_parameters()}
+    shapes |= {"pooler.dense.weight": torch.Size([32, 32]), "pooler.dense.bias": torch.Size([32])}
+    state = {
+        name: (
+            torch.normal(0.0, 0.02, shape, generator=generator)
+            if len(shape) > 1
+            else torch.full(shape, float(name.endswith("LayerNorm.weight")))
+        )
+        for name, shape in shapes.items()
+    }
     (root / "config.json").write_text(json.dumps(config.to_dict()), encoding="utf-8")
-    (root / "model.safetensors").write_bytes(safetensors.torch.save(model.state_dict()))
+    (root / "model.safetensors").write_bytes(safetensors.torch.save(state))
     return root
 
 

@@ -21,15 +21,16 @@ from typing import Any, cast, get_args
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig
 
 from retort.core.digest import JSON, canonical_json
 from retort.core.errors import SealError, shown
 from retort.core.seal import Sealed, verify
 from retort.data.tokenizers.text_encoder import TextEncoder
-from retort.models.classifier import TextClassifier, build_backbone
+from retort.models.backbones import Backbone, decoder_of, encoder_of
+from retort.models.classifier import TextClassifier
 from retort.models.config import TASKS, ArithmeticName, HeadConfig, TaskName
-from retort.models.language_model import LanguageModel, language_model_of
+from retort.models.language_model import LanguageModel
 
 KIND = "checkpoint"
 WEIGHTS = "model.safetensors"
@@ -165,7 +166,8 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
     with opened(path, "classifier", seal) as (sealed, facts, architecture):
         labels = tuple(str(label) for label in facts["labels"])
         head = HeadConfig.model_validate(facts["head"])
-        backbone, arithmetic = build_backbone(architecture), arithmetic_in(facts)
+        arithmetic = arithmetic_in(facts)
+        backbone = encoder_of(architecture, arithmetic)
         model = TextClassifier(backbone, head, len(labels), arithmetic=arithmetic)
         tokenise = fill_text_model(model, sealed, facts)
         return Checkpoint(sealed, model, tokenise, labels, threads_in(facts))
@@ -182,7 +184,8 @@ def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoi
             model's checkpoint; the file is named.
     """
     with opened(path, "language_model", seal) as (sealed, facts, architecture):
-        model = language_model_of(architecture, arithmetic_in(facts))
+        arithmetic = arithmetic_in(facts)
+        model = LanguageModel(decoder_of(architecture, arithmetic), arithmetic)
         _fill(model, sealed)
         tokenizer, context = sealed.read(_TOKENIZER), int(facts["context"])
         return LanguageCheckpoint(sealed, model.eval(), tokenizer, context, threads_in(facts))
@@ -214,9 +217,9 @@ def threads_in(facts: Mapping[str, Any]) -> int:
 
 
 def _description(
-    task: TaskName, pretrained: PreTrainedModel, tokenizer: bytes, facts: Mapping[str, JSON]
+    task: TaskName, backbone: Backbone, tokenizer: bytes, facts: Mapping[str, JSON]
 ) -> dict[str, bytes]:
-    architecture = pretrained.config.to_dict()
+    architecture = backbone.config.to_dict()
     architecture.pop("_name_or_path", None)  # the directory that it was loaded from
     return {
         _ARCHITECTURE: canonical_json(architecture),

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from retort.models.arithmetic import Portable, drawn, portable_encoder
+from retort.models.backbones import Backbone
 from retort.models.config import ArithmeticName, HeadConfig
 from retort.models.determinism import seed_from
 from retort.models.packed.encoders import PackedEncoder
@@ -25,7 +25,7 @@ class TextClassifier(nn.Module):
 
     def __init__(
         self,
-        backbone: PreTrainedModel,
+        backbone: Backbone,
         head: HeadConfig,
         labels: int,
         *,
@@ -122,16 +122,3 @@ class ClassificationHead(nn.Module):
                     weight.fill_(1.0)
                 else:
                     weight.zero_()
-
-
-def build_backbone(architecture: PretrainedConfig) -> PreTrainedModel:
-    """An encoder in float32 with weights drawn at random, to be overwritten.
-
-    Its attention is PyTorch's fused one where its family has it.
-
-    Raises:
-        ValueError: the architecture is not one of an encoder.
-    """
-    model = AutoModel.from_config(architecture, dtype=torch.float32)  # type: ignore[no-untyped-call]
-    assert isinstance(model, PreTrainedModel)
-    return model

@@ -19,7 +19,8 @@ def fix_arithmetic(threads: int, *, portable: bool = False) -> None:
     """
     use_threads(threads if portable else None)
     torch.set_num_threads(1 if portable else threads)
-    torch.use_deterministic_algorithms(True)
+    # As `use_deterministic_algorithms`, which also imports a compiler for seconds that is not used here.
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory that it has not written, and to fill it first costs a pass.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision("highest")

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from retort.core.seal import Sealed
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.kernels.elementwise import tanh
 from retort.models.arithmetic import NATIVE, PORTABLE
+from retort.models.backbones import Backbone, encoder_of
 from retort.models.checkpoint import (
     arithmetic_in,
     fill_text_model,
@@ -17,7 +17,7 @@ from retort.models.checkpoint import (
     text_model_files,
     threads_in,
 )
-from retort.models.classifier import TextClassifier, build_backbone
+from retort.models.classifier import TextClassifier
 from retort.models.config import ArithmeticName, HeadConfig
 from retort.models.packed.heads import pool
 from retort.models.packed.layers import Pass
@@ -31,7 +31,7 @@ class TextEmbedder(TextClassifier):
     """
 
     def __init__(
-        self, backbone: PreTrainedModel, head: HeadConfig, arithmetic: ArithmeticName = "native"
+        self, backbone: Backbone, head: HeadConfig, arithmetic: ArithmeticName = "native"
     ) -> None:
         super().__init__(backbone, head, int(backbone.config.hidden_size), arithmetic=arithmetic)
 
@@ -86,6 +86,7 @@ def load_embedder(path: Path, seal: str | None = None) -> EmbedderCheckpoint:
     """
     with opened(path, "embeddings", seal) as (sealed, facts, architecture):
         head = HeadConfig.model_validate(facts["head"])
-        model = TextEmbedder(build_backbone(architecture), head, arithmetic_in(facts))
+        arithmetic = arithmetic_in(facts)
+        model = TextEmbedder(encoder_of(architecture, arithmetic), head, arithmetic)
         tokenise = fill_text_model(model, sealed, facts)
         return EmbedderCheckpoint(sealed, model, tokenise, threads_in(facts))

@@ -4,15 +4,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    GPT2Config,
-    LlamaConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, PretrainedConfig
 
 from retort.models.arithmetic import Portable, arithmetic_of, drawn, portable_decoder
+from retort.models.backbones import Backbone, decoder_of
 from retort.models.config import ArithmeticName, LanguageModelConfig
 from retort.models.determinism import seed_from
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
@@ -26,7 +21,7 @@ class LanguageModel(nn.Module):
         portable: how it is computed by portable kernels; None: by PyTorch.
     """
 
-    def __init__(self, decoder: PreTrainedModel, arithmetic: ArithmeticName = "native") -> None:
+    def __init__(self, decoder: Backbone, arithmetic: ArithmeticName = "native") -> None:
         """
         Raises:
             ConfigError: there is no portable arithmetic for this decoder.
@@ -66,26 +61,11 @@ def build_language_model(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(seed, "weights"))
-        model = language_model_of(_architecture(config, vocabulary_size), arithmetic)
+        decoder = decoder_of(_architecture(config, vocabulary_size), arithmetic)
+    model = LanguageModel(decoder, arithmetic)
     if arithmetic == "portable":
         _draw(model, seed)
     return model
-
-
-def language_model_of(
-    architecture: PretrainedConfig, arithmetic: ArithmeticName = "native"
-) -> LanguageModel:
-    """A language model in float32 with weights drawn at random.
-
-    Raises:
-        ValueError: the architecture is not one of a language model.
-        ConfigError: there is no portable arithmetic for it.
-    """
-    decoder = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        architecture, dtype=torch.float32
-    )
-    assert isinstance(decoder, PreTrainedModel)
-    return LanguageModel(decoder, arithmetic)
 
 
 @torch.no_grad()
@@ -120,7 +100,8 @@ def token_losses(model: nn.Module, ids: Tensor) -> Tensor:
 def _architecture(config: LanguageModelConfig, vocabulary_size: int) -> PretrainedConfig:
     # No beginning and no end: which token bounds documents is the token store's affair.
     if config.family == "gpt2":
-        return GPT2Config(
+        return AutoConfig.for_model(
+            "gpt2",
             vocab_size=vocabulary_size,
             n_positions=config.context,
             n_embd=config.hidden,
@@ -134,7 +115,8 @@ def _architecture(config: LanguageModelConfig, vocabulary_size: int) -> Pretrain
             bos_token_id=None,
             eos_token_id=None,
         )
-    return LlamaConfig(
+    return AutoConfig.for_model(
+        "llama",
         vocab_size=vocabulary_size,
         max_position_embeddings=config.context,
         hidden_size=config.hidden,

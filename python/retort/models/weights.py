@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig
 
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError, shown
 from retort.core.packages import package_directory
 from retort.data.files.hub import hub_files
 from retort.data.tokenizers.text_encoder import TextEncoder
+from retort.models.backbones import Backbone, read_encoder
 from retort.models.checkpoint import not_finite
 from retort.models.classifier import TextClassifier
 from retort.models.config import ArithmeticName, HeadConfig, WeightsConfig
+from retort.models.packed.forms import packed_form
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ def build_classifier(
         tokenise,
         seed,
         lambda backbone: TextClassifier(backbone, head, len(labels), arithmetic=arithmetic),
+        arithmetic=arithmetic,
     )
 
 
@@ -114,7 +116,9 @@ def with_new_head(
     weights: PretrainedWeights,
     tokenise: TextEncoder,
     seed: int,
-    build: Callable[[PreTrainedModel], HeadedT],
+    build: Callable[[Backbone], HeadedT],
+    *,
+    arithmetic: ArithmeticName = "native",
 ) -> HeadedT:
     """The pretrained encoder in a model whose head is drawn from `seed`. No network.
 
@@ -130,17 +134,14 @@ def with_new_head(
         config = _architecture(weights.directory)
         if config.is_encoder_decoder:
             raise ValueError("an encoder is needed, and this has a decoder too")
-        backbone, report = AutoModel.from_pretrained(
-            weights.directory,
-            config=config,
-            dtype=torch.float32,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # whatever the library does with what config.json says
+        backbone, lacking = read_encoder(weights.directory, config, arithmetic)
+    except ConfigError:
+        raise  # there is no portable arithmetic for it
+    except Exception as error:  # whatever the libraries do with what the files say
         raise _unreadable(weights.directory, error) from error
-    assert isinstance(backbone, PreTrainedModel)
-    _check_complete(weights.directory, set(report["missing_keys"]))
+    if lacking:  # it would train drawn at random, badly and without a word
+        name = min(lacking)
+        raise DataError(f"{weights.directory}: model.safetensors lacks {name} of its architecture")
     wrong = not_finite(backbone.named_parameters())
     if wrong is not None:
         raise DataError(f"{weights.directory}: the weight {wrong} is not finite")
@@ -171,14 +172,7 @@ def _locate(config: WeightsConfig) -> tuple[Path, str]:
     return hub_files(repository, revision, _FILES, kind="model"), f"{repository} of the hub"
 
 
-def _check_complete(directory: Path, missing: set[str]) -> None:
-    """A body drawn at random would train, badly and without a word. The pooler is not used."""
-    body = {name for name in missing if not name.startswith("pooler.")}
-    if body:
-        raise DataError(f"{directory}: model.safetensors lacks {min(body)} of its architecture")
-
-
-def _check_fits(backbone: PreTrainedModel, tokenise: TextEncoder) -> None:
+def _check_fits(backbone: Backbone, tokenise: TextEncoder) -> None:
     positions = _positions(backbone)
     if positions is not None and tokenise.max_tokens > positions:
         raise ConfigError(
@@ -191,8 +185,11 @@ def _check_fits(backbone: PreTrainedModel, tokenise: TextEncoder) -> None:
         )
 
 
-def _positions(backbone: PreTrainedModel) -> int | None:
+def _positions(backbone: Backbone) -> int | None:
     """How long a text may be. RoBERTa and its kin count positions from behind their padding's."""
+    form = packed_form(backbone.config)
+    if form is not None:
+        return form.positions
     positions: int | None = getattr(backbone.config, "max_position_embeddings", None)
     embeddings = getattr(backbone, "embeddings", None)
     table = getattr(embeddings, "position_embeddings", None)

@@ -26,7 +26,7 @@ from retort.models.packed.sequences import Sequences, dropped_at
 
 
 @dataclass(frozen=True)
-class _Names:
+class EncoderNames:
     """Of the weights of a layer, behind its prefix."""
 
     layer: str
@@ -40,7 +40,7 @@ class _Names:
     outer_norm: str
 
 
-_BERT = _Names(
+_BERT = EncoderNames(
     layer="encoder.layer",
     query="attention.self.query",
     key="attention.self.key",
@@ -51,7 +51,7 @@ _BERT = _Names(
     outer="output.dense",
     outer_norm="output.LayerNorm",
 )
-_DISTILBERT = _Names(
+_DISTILBERT = EncoderNames(
     layer="transformer.layer",
     query="attention.q_lin",
     key="attention.k_lin",
@@ -62,8 +62,14 @@ _DISTILBERT = _Names(
     outer="ffn.lin2",
     outer_norm="output_layer_norm",
 )
+_NAMES = {"bert": _BERT, "roberta": _BERT, "electra": _BERT, "distilbert": _DISTILBERT}
 _EMBEDDINGS = -1
 """The layer of a place below all layers."""
+
+
+def names_of_encoder(config: PretrainedConfig) -> EncoderNames | None:
+    """How an architecture's weights are called; None if it is none of these encoders."""
+    return None if getattr(config, "is_decoder", False) else _NAMES.get(config.model_type)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class PackedEncoder:
         attention_output_dropout: whether the output of attention is dropped, too, before it is added.
     """
 
-    names: _Names
+    names: EncoderNames
     layers: int
     heads: Heads
     activation: str
@@ -90,10 +96,8 @@ class PackedEncoder:
     @classmethod
     def of(cls, config: PretrainedConfig) -> "PackedEncoder | None":
         """The packed form of an architecture, or None if it has none here."""
-        kind = config.model_type
-        if kind not in {"bert", "roberta", "electra", "distilbert"} or getattr(
-            config, "is_decoder", False
-        ):
+        kind, names = config.model_type, names_of_encoder(config)
+        if names is None:
             return None
         distilled = kind == "distilbert"
         activation = config.activation if distilled else config.hidden_act
@@ -103,7 +107,7 @@ class PackedEncoder:
         padding = config.pad_token_id if kind == "roberta" else None
         attention = config.attention_dropout if distilled else config.attention_probs_dropout_prob
         return cls(
-            names=_DISTILBERT if distilled else _BERT,
+            names=names,
             layers=config.num_hidden_layers,
             heads=Heads(count, count, hidden // count, causal=False, dropout=attention),
             activation=activation,

@@ -69,7 +69,7 @@ class SlicedAdamW:
             if runs:
                 self._scales.append(group.lr_scale)
                 chosen.append({"params": runs, "weight_decay": group.weight_decay})
-        self._optimizer: torch.optim.Optimizer | None = None
+        self._optimizer: torch.optim.Optimizer | PortableAdamW | None = None
         if chosen and portable:
             self._optimizer = PortableAdamW(chosen, betas=betas, eps=eps)
         elif chosen:

@@ -45,11 +45,13 @@ class Embeddings(TextTask[TextEmbedder]):
         config, train = recipe.model.embeddings, recipe.train
         assert config is not None
         self._temperature, self._batch = config.temperature, train.batch
+        arithmetic = train.settled_arithmetic
         model = with_new_head(
             weights,
             tokenise,
             train.seed,
-            lambda backbone: TextEmbedder(backbone, recipe.model.head, train.settled_arithmetic),
+            lambda backbone: TextEmbedder(backbone, recipe.model.head, arithmetic),
+            arithmetic=arithmetic,
         )
         super().__init__(recipe, store, weights, tokenise=tokenise, device=device, model=model)
         self.held_out = HeldOutTopics(store, recipe.data.max_tokens, device)
