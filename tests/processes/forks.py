@@ -9,13 +9,16 @@ from retort.core.forks.client import fork_server
 TRAINING = (
     "retort.train.run.worker",
     "retort.train.processes.elastic",
-    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.configuration_bert",
     # What the first process of a run loads to tell about it.
     "matplotlib.figure",
     "matplotlib.backends.backend_svg",
     "torch.utils.tensorboard",
 )
 """What a training run imports, its agent, its workers and their verdict."""
+
+NATIVE = ("transformers.models.bert.modeling_bert",)
+"""What it imports, too, in native arithmetic."""
 
 PREPARATION = (
     "retort.data.prepare",

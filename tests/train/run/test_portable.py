@@ -10,7 +10,7 @@ import yaml
 from retort.core.forks.client import run
 from retort.core.seal import verify
 from retort.kernels.library import INSTRUCTIONS, usable
-from tests.processes.forks import TRAINING, fork_server_for
+from tests.processes.forks import NATIVE, TRAINING, fork_server_for
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     sealed,
@@ -20,7 +20,7 @@ from tests.tiny.runs import (
 )
 from tests.tiny.tasks import MADE, of_classifier
 
-server = fork_server_for(*TRAINING)
+server = fork_server_for(*TRAINING, *NATIVE)
 
 
 @pytest.fixture(scope="module", params=MADE)

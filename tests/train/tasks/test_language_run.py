@@ -8,11 +8,11 @@ import yaml
 
 from retort.core.seal import verify
 from retort.models.checkpoint import load_language_model
-from tests.processes.forks import TRAINING, fork_server_for
+from tests.processes.forks import NATIVE, TRAINING, fork_server_for
 from tests.tiny.inputs import COMMON
 from tests.tiny.runs import as_if_killed_at_the_end, evaluation, sealed, train, typed
 
-server = fork_server_for(*TRAINING)
+server = fork_server_for(*TRAINING, *NATIVE)
 
 CONTEXT, STEPS = 16, 60
 

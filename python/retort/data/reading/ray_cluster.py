@@ -43,10 +43,9 @@ class Cluster:
             RetortError: there has been no head or no node to work for too long.
         """
         head = ray.get_runtime_context().gcs_address
-        cores, patience = 0, self.patience
+        cores = 0
         if refusal := _refusal(head, _CONNECT_SECONDS):
             lost = f"its head at {head} cannot be reached ({refusal})"
-            patience /= 2  # Ray ends a process that has waited a minute for a head
         else:
             nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
             cores = int(sum(one["Resources"].get("CPU", 0) for one in nodes if one["Alive"]))
@@ -56,7 +55,7 @@ class Cluster:
             self._unwell_since = None
             return cores
         self._unwell_since = self._unwell_since or now
-        if now - self._unwell_since > patience:
+        if now - self._unwell_since > self.patience:
             raise self.lost(lost)
         return 1
 
@@ -106,6 +105,8 @@ def connected(address: str, workers: int | None, patience: float) -> Iterator[Cl
         _check(address)
         # Something answers: one attempt, of some 40 seconds, says whether it is Ray.
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
+        # Otherwise Ray ends this process, by a line of its own, when it has waited a minute for a head.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with redirect_stdout(sys.stderr):
         try:

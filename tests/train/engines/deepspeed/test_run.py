@@ -8,7 +8,7 @@ import pytest
 from retort.core.errors import ConfigError
 from retort.core.seal import verify
 from retort.train.main import main
-from tests.processes.forks import TRAINING, fork_server_for
+from tests.processes.forks import NATIVE, TRAINING, fork_server_for
 from tests.tiny.runs import (
     as_if_killed_at_the_end,
     checkpoints,
@@ -19,7 +19,7 @@ from tests.tiny.runs import (
     typed,
 )
 
-server = fork_server_for(*TRAINING, "retort.train.engines.deepspeed.engine")
+server = fork_server_for(*TRAINING, *NATIVE, "retort.train.engines.deepspeed.engine")
 
 TWO = ("--nproc", "2")
 DEEPSPEED = ["backend=deepspeed", "deepspeed.zero_stage=2"]
