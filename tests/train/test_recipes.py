@@ -209,7 +209,7 @@ def test_a_token_store_brings_all_but_what_makes_batches_with_it(tmp_path: Path)
     assert "held_out" not in written.read_text(), "the store's own share may be another"
     assert load_recipe(TrainingRecipe, written, [], Path()).config == config
     sealed = sealed_configuration(config, Manifest("token-store", {}, {"data": {"x": 1}}, ()))
-    assert sealed["data"] == {"x": 1, "max_tokens": 32, "grouping": 16, "pad_to": 16}
+    assert sealed["data"] == {"x": 1, "max_tokens": 32, "grouping": None, "pad_to": 16}
     with pytest.raises(ConfigError, match=r"data\.held_out was decided when the store was made"):
         load_recipe(TrainingRecipe, written, ["data.held_out=0.3"], Path())
 

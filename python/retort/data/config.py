@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -288,6 +288,8 @@ class CorpusConfig(SourceConfig):
     near_duplicates: NearDuplicatesConfig = NearDuplicatesConfig()
 
 
+Grouping: TypeAlias = Annotated[int, Field(ge=1, le=4096)] | Literal["balanced"]
+
 _OF_DOCUMENTS = tuple(CorpusConfig.model_fields)
 _OF_BATCHES = ("max_tokens", "grouping", "pad_to")
 _OF_STORES = {"source", "store", *_OF_BATCHES}
@@ -307,9 +309,11 @@ class DataConfig(CorpusConfig):
     """For source `token_store`: one that `//data:prepare` made, with the model's tokenizer."""
     max_tokens: int = Field(ge=3, le=8192)
     """Length of each document for the model: longer ones are cut (and counted)."""
-    grouping: int = Field(default=16, ge=1, le=4096)
-    """Steps in a window inside which documents of about equal length share a micro-batch; 1 leaves
-    them in the order of the epoch."""
+    grouping: Grouping | None = None
+    """How the documents of a step are cut into micro-batches. `balanced`: so that all have about equally many tokens,
+    and processes wait for each other the least. A number: steps in a window inside which documents of about equal
+    length share a micro-batch, which lessens padding; 1 leaves them in the order of the epoch. Without it: `balanced`
+    in portable arithmetic, which computes no padding, otherwise 16."""
     pad_to: int = Field(default=16, ge=1, le=8192)
     """A micro-batch is padded to the least multiple of this that holds its documents, or to
     `max_tokens`."""

@@ -5,12 +5,12 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from retort.core.config import Frozen, for_seal
 from retort.core.digest import JSON
 from retort.core.seal import Manifest
-from retort.data.config import DataConfig
+from retort.data.config import DataConfig, Grouping
 from retort.data.preparation.recipe import TokenizerConfig
 from retort.models.config import ArithmeticName, ModelConfig, unwanted
 
@@ -219,9 +219,18 @@ class TrainingRecipe(Frozen):
         return self
 
 
+_GROUPING = 16
+"""Steps in a window of documents that are padded."""
+
+
 def with_arithmetic(recipe: TrainingRecipe, name: ArithmeticName) -> TrainingRecipe:
-    """The recipe of a run that has this arithmetic."""
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": name})})
+    """The recipe of a run that has this arithmetic, and groups its documents accordingly if it does not say how."""
+    update: dict[str, BaseModel] = {"train": recipe.train.model_copy(update={"arithmetic": name})}
+    if recipe.data.grouping is None:
+        packed = name == "portable" and recipe.model.rules.pretrained
+        grouping: Grouping = "balanced" if packed else _GROUPING
+        update["data"] = recipe.data.model_copy(update={"grouping": grouping})
+    return recipe.model_copy(update=update)
 
 
 NOT_SEALED = ("checkpoints", "divergence", "logging")

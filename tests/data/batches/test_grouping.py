@@ -4,7 +4,39 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retort.data.batches.grouping import deal
+from retort.data.batches.grouping import balanced, deal
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(1, 60), st.integers(0, 2**32 - 1)
+)
+def test_balanced_shards_have_each_document_once_and_their_longest_apart(
+    shape: tuple[int, int], longest: int, seed: int
+) -> None:
+    shards, size = shape
+    tokens = np.random.default_rng(seed).integers(1, longest + 1, shards * size)
+    dealt = balanced(tokens, shards)
+    assert dealt.shape == shape
+    assert sorted(dealt.ravel().tolist()) == list(range(shards * size))
+    assert (np.diff(dealt, axis=1) > 0).all()
+    # The longest documents of a step, one in each shard.
+    assert sorted(tokens[dealt].max(axis=1)) == sorted(tokens)[-shards:]
+
+
+def test_ranks_have_about_equally_many_tokens_where_in_the_order_of_the_epoch_they_have_not() -> (
+    None
+):
+    draw = np.random.default_rng(0)
+    spread: dict[str, list[float]] = {"balanced": [], "in order": []}
+    for _ in range(100):
+        # As news are: a few are ten times as long as most.
+        tokens = np.minimum(draw.lognormal(4.5, 0.7, 32).astype(np.int64) + 2, 512)
+        in_order = np.arange(32).reshape(8, 4)
+        for name, dealt in (("balanced", balanced(tokens, 8)), ("in order", in_order)):
+            ranks = tokens[dealt].reshape(2, -1).sum(axis=1)
+            spread[name].append(float(ranks.max() / ranks.mean()))
+    assert np.mean(spread["balanced"]) < 1.02
+    assert np.mean(spread["in order"]) > 1.08, "the control"
 
 
 @given(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from retort.core.errors import ConfigError, DataError
 from retort.data.batches.epoch_order import EpochOrder
+from retort.data.batches.grouping import Grouping
 from retort.data.batches.readers import BlockReader, ClassificationReader, Shards
 from retort.data.sources.documents import Document
 from retort.data.store.shards import ShardSizes
@@ -26,6 +27,7 @@ TRAIN = [one for one in GIVEN if one.part == "train" and one.text not in ("\x07"
 SEEDS = st.integers(0, 2**63 - 1)
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 9))
 """Of a micro-batch, and how many there are in a step."""
+GROUPINGS: st.SearchStrategy[Grouping] = st.integers(1, 5) | st.just("balanced")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
 
 
 def classification(
-    store: TokenStore, lengths: tuple[int, int], seed: int, shards: Shards, grouping: int = 1
+    store: TokenStore, lengths: tuple[int, int], seed: int, shards: Shards, grouping: Grouping = 1
 ) -> ClassificationReader:
     """Of batches as long as the first says at most, and multiples of the second."""
     part, collator = store.part("train"), Collator(store.facts.special, *lengths)
@@ -57,17 +59,18 @@ def stream(part: StorePart, boundary: int) -> list[int]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(SEEDS, SIZES, st.integers(1, 5), st.integers(0, 3))
+@given(SEEDS, SIZES, GROUPINGS, st.integers(0, 3))
 def test_every_document_comes_once_an_epoch(
-    store: TokenStore, seed: int, sizes: tuple[int, int], grouping: int, epochs: int
+    store: TokenStore, seed: int, sizes: tuple[int, int], grouping: Grouping, epochs: int
 ) -> None:
     size, count = sizes
     shards = Shards(size * count, count)
     reader = classification(store, (32, 8), seed, shards, grouping)
-    windows = -(-epochs * len(store.part("train")) // (grouping * shards.batch))
+    window = 1 if grouping == "balanced" else grouping
+    windows = -(-epochs * len(store.part("train")) // (window * shards.batch))
     numbers = [
         int(number)
-        for step in range(windows * grouping)
+        for step in range(windows * window)
         for shard in range(count)
         for number in reader.batch(step, shard).documents
     ]
@@ -116,6 +119,7 @@ def test_a_micro_batch_depends_on_its_step_and_shard_alone(store: TokenStore) ->
     for make in (
         lambda: classification(store, (32, 16), 7, shards),
         lambda: classification(store, (32, 16), 7, shards, grouping=8),
+        lambda: classification(store, (32, 16), 7, shards, grouping="balanced"),
         lambda: blocks(store, 20, 7, shards),
     ):
         straight = [[make().batch(step, shard).ids for shard in range(3)] for step in range(60)]
@@ -125,9 +129,9 @@ def test_a_micro_batch_depends_on_its_step_and_shard_alone(store: TokenStore) ->
 
 
 @settings(deadline=None, max_examples=30)
-@given(SEEDS, SIZES, st.integers(1, 5), st.integers(0, 40))
+@given(SEEDS, SIZES, GROUPINGS, st.integers(0, 40))
 def test_what_is_told_of_a_whole_step_is_what_its_micro_batches_have(
-    store: TokenStore, seed: int, sizes: tuple[int, int], grouping: int, step: int
+    store: TokenStore, seed: int, sizes: tuple[int, int], grouping: Grouping, step: int
 ) -> None:
     size, count = sizes
     reader = classification(store, (32, 8), seed, Shards(size * count, count), grouping)

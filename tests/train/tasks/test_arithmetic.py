@@ -1,4 +1,4 @@
-"""Which arithmetic a run has whose recipe leaves that open."""
+"""Which arithmetic a run has whose recipe leaves that open, and how it groups documents then."""
 
 import json
 from collections.abc import Sequence
@@ -56,8 +56,9 @@ def test_it_is_native_on_a_gpu_by_deepspeed_and_without_a_packed_form(weights: P
 @pytest.mark.parametrize("name", ["portable", "native"])
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_what_a_recipe_says_stands(weights: Path, name: str, on_gpu: bool) -> None:
-    recipe = load(weights, [f"train.arithmetic={name}"])
-    assert settled(recipe, None, on_gpu=on_gpu) == recipe
+    for grouping in ("balanced", "1", "16"):
+        recipe = load(weights, [f"train.arithmetic={name}", f"data.grouping={grouping}"])
+        assert settled(recipe, None, on_gpu=on_gpu) == recipe
 
 
 def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(weights: Path) -> None:
@@ -71,7 +72,21 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(weights: Path) -> 
 
 def test_nothing_else_of_the_recipe_is_changed(weights: Path) -> None:
     recipe = load(weights)
-    assert settled(recipe, None, on_gpu=False) == load(weights, ["train.arithmetic=portable"])
+    settings = ["train.arithmetic=portable", "data.grouping=balanced"]
+    assert settled(recipe, None, on_gpu=False) == load(weights, settings)
+
+
+def test_documents_are_grouped_by_what_is_padded_or_as_the_run_was_begun(weights: Path) -> None:
+    def grouping(*settings: str, before: TrainingRecipe | None = None) -> int | str | None:
+        return settled(load(weights, settings), before, on_gpu=False).config.data.grouping
+
+    assert grouping() == grouping("train.arithmetic=portable") == "balanced"
+    assert grouping("train.arithmetic=native") == 16
+    assert grouping(*FROM_SCRATCH) == 16, "blocks are of one length"
+    # As runs in portable arithmetic have it that were begun before there was a choice.
+    begun = ["train.arithmetic=portable", "data.grouping=16"]
+    assert grouping(before=load(weights, begun).config) == 16
+    assert grouping("data.grouping=2", before=load(weights, begun).config) == 2
 
 
 def test_weights_that_cannot_be_read_are_refused_by_one_line(weights: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retort.core.errors import ConfigError, DataError
 from retort.data.batches.epoch_order import EpochOrder
-from retort.data.batches.grouping import deal
+from retort.data.batches.grouping import Grouping, balanced, deal
 from retort.data.store.store import StorePart
 from retort.data.tokenizers.collator import Collator
 from retort.data.tokenizers.special_tokens import SpecialTokens
@@ -80,8 +80,9 @@ class Shards:
 class ClassificationReader:
     """Texts as a collator gives them to a model.
 
-    With `grouping`, texts of about equal length share a micro-batch (see `grouping.deal`) inside
-    windows of so many steps. An epoch that ends inside a window shares it with the next one.
+    With a number as `grouping`, texts of about equal length share a micro-batch (see
+    `grouping.deal`) inside windows of so many steps. An epoch that ends inside a window shares it
+    with the next one. Balanced, the micro-batches of a step have about equally many tokens.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class ClassificationReader:
         seed: int,
         shards: Shards,
         *,
-        grouping: int = 1,
+        grouping: Grouping = 1,
     ) -> None:
         """
         Args:
@@ -100,7 +101,7 @@ class ClassificationReader:
             ConfigError: windows would be empty.
             DataError: the part is empty.
         """
-        if grouping < 1:
+        if grouping != "balanced" and grouping < 1:
             raise ConfigError(f"a window must have at least one step, not {grouping}")
         if len(part) == 0:
             raise DataError("there are no documents to make batches of")
@@ -132,16 +133,20 @@ class ClassificationReader:
 
     def _of_step(self, step: int) -> NDArray[np.int64]:
         """The documents of a step, [shards, size]."""
-        window, place = divmod(step, self._grouping)
+        steps = 1 if self._grouping == "balanced" else self._grouping
+        window, place = divmod(step, steps)
         if window != self._window:
             batch, shards, size = self._shards.batch, self._shards.shards, self._shards.size
-            count = self._grouping * batch
+            count = steps * batch
             documents = self._order.samples(window * count, count)
-            if self._grouping > 1:
+            if self._grouping == "balanced":
+                kept = self._collator.kept(self._part.lengths[documents])
+                documents = documents[balanced(kept, shards)]
+            elif steps > 1:
                 padded = self._collator.padded(self._part.lengths[documents])
                 seed = self._order.seed
                 documents = documents[deal(padded, shards, size, seed=seed, window=window)]
-            self._documents = documents.reshape(self._grouping, shards, size)
+            self._documents = documents.reshape(steps, shards, size)
             self._window = window
         found: NDArray[np.int64] = self._documents[place]
         return found

@@ -12,6 +12,8 @@ def settled(
 ) -> Recipe[TrainingRecipe]:
     """The recipe with `train.arithmetic`: as it says, or else as before, or else portable where that can be had.
 
+    It has `data.grouping`, too: as it says, or else as before, or else what goes with the arithmetic.
+
     Args:
         before: what the run was begun with, if it goes on.
         on_gpu: whether the run computes on one.
@@ -19,9 +21,12 @@ def settled(
         UserError: the weights that it names cannot be found or read.
     """
     config = recipe.config
-    if config.train.arithmetic is not None:
-        return recipe
-    name = _chosen(config, on_gpu) if before is None else before.train.settled_arithmetic
+    name = config.train.arithmetic
+    if name is None:
+        name = _chosen(config, on_gpu) if before is None else before.train.settled_arithmetic
+    if config.data.grouping is None and before is not None:
+        data = config.data.model_copy(update={"grouping": before.data.grouping})
+        config = config.model_copy(update={"data": data})
     return Recipe(recipe.name, with_arithmetic(config, name))
 
 
