@@ -11,6 +11,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -37,6 +38,8 @@ from tests.tiny.training import (
     update,
 )
 
+_NOBODY = 1 << 23
+"""More than there are process numbers."""
 WORLDS, CONTROLS = (1, 2, 3, 4, 8), (1, 2)
 STEPS, HALF, SEED = 4, 2, 11
 ALONE = World(0, 1, 0, torch.device("cpu"))
@@ -44,13 +47,19 @@ ALONE = World(0, 1, 0, torch.device("cpu"))
 
 @dataclass(frozen=True)
 class Case:
-    """A way of training. The last two say how the gradient is cut up; see `ContractSettings`."""
+    """A way of training.
+
+    Attributes:
+        bucket, block: how the gradient is cut up; see `ContractSettings`.
+        apart: whether ranks are as if each were on a machine of its own, where no other finds its process.
+    """
 
     name: str
     shards: int
     autocast: bool
     bucket: int
     block: int
+    apart: bool = False
 
     @property
     def settings(self) -> ContractSettings:
@@ -70,9 +79,10 @@ class Case:
 BFLOAT16 = Case("bfloat16", 8, True, 2048, 256)
 SMALL_BUCKETS = dataclasses.replace(BFLOAT16, name="small buckets", bucket=1)
 ONE_BUCKET = dataclasses.replace(BFLOAT16, name="one bucket", bucket=1 << 20)
+APART = dataclasses.replace(BFLOAT16, name="apart", apart=True)
 SIX = Case("six shards", 6, False, 2048, 256)
 USUAL = Case("usual", 8, False, 4 << 20, 1 << 16)
-CASES = (BFLOAT16, SMALL_BUCKETS, ONE_BUCKET, SIX, USUAL)
+CASES = (BFLOAT16, SMALL_BUCKETS, ONE_BUCKET, APART, SIX, USUAL)
 
 
 @dataclass(frozen=True)
@@ -83,12 +93,14 @@ class Trained:
         outcomes: of each step, the same on all ranks.
         half, end: the slices of all ranks, joined, by "file/name".
         resumed: the end of a training that went on from the half of one process.
+        exchange: how the ranks traded gradients.
     """
 
     outcomes: list[Outcome]
     half: dict[str, Tensor]
     end: dict[str, Tensor]
     resumed: dict[str, Tensor]
+    exchange: str = ""
 
 
 def open_engine(
@@ -139,7 +151,10 @@ def _read(directory: Path, name: str, size: int) -> Trained:
     outcomes = [Outcome(tuple(losses), norm) for losses, norm in json.loads(told.pop())]
     parts = ("end",) if name == "ddp" else ("half", "end", "resumed")
     states = {part: joined(directory, f"{name}.{part}", size) for part in parts}
-    return Trained(outcomes, states.get("half", {}), states["end"], states.get("resumed", {}))
+    if name == "ddp":
+        return Trained(outcomes, {}, states["end"], {})
+    exchange = (directory / f"{name}.exchange").read_text()
+    return Trained(outcomes, states["half"], states["end"], states["resumed"], exchange)
 
 
 def joined(directory: Path, stem: str, size: int) -> dict[str, Tensor]:
@@ -168,7 +183,9 @@ def _work(world: World, directory: Path) -> None:
 
 
 def _train(case: Case, world: World, directory: Path, halves: Path) -> None:
-    engine, _ = open_engine(case.settings, world)
+    with patch("os.getpid", lambda: _NOBODY) if case.apart else nullcontext():
+        engine, _ = open_engine(case.settings, world)
+    (directory / f"{case.name}.exchange").write_text(type(engine._exchange).__name__)
     outcomes = [engine.step(step, RATES[step]) for step in range(HALF)]
     _write(engine, directory / f"{case.name}.half.{world.rank}")
     outcomes += [engine.step(step, RATES[step]) for step in range(HALF, STEPS)]

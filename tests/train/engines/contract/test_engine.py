@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from retort.models.determinism import fix_arithmetic, seed_from
 from retort.train.engines.engine import Outcome
 from tests.processes.contract import (
+    APART,
     BFLOAT16,
     CASES,
     CONTROLS,
@@ -97,6 +98,16 @@ def test_the_length_of_buckets_changes_no_bit(
     trained: dict[int, dict[str, Trained]], size: int, case: Case
 ) -> None:
     assert equal(trained[size][case.name].end, trained[1][BFLOAT16.name].end)
+
+
+@pytest.mark.parametrize("size", WORLDS[1:])
+def test_ranks_of_one_machine_read_each_others_memory_to_the_bits_of_sockets(
+    trained: dict[int, dict[str, Trained]], size: int
+) -> None:
+    shared, apart = trained[size][BFLOAT16.name], trained[size][APART.name]
+    assert (shared.exchange, apart.exchange) == ("SharedExchange", "GradientExchange")
+    assert shared.outcomes == apart.outcomes
+    assert equal(shared.end, apart.end)
 
 
 def test_other_shards_are_another_training(trained: dict[int, dict[str, Trained]]) -> None:

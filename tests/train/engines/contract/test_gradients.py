@@ -93,7 +93,12 @@ class Rank:
         self.plan = plan_range(self.share, SHARDS)
         self.ready: list[int] = []
         self.gradients = GradientTree(
-            parameters, self.layout, self.buckets, self.plan, self.ready.append
+            parameters,
+            self.layout,
+            self.buckets,
+            self.plan,
+            roots=[torch.zeros(self.buckets[-1].end) for _ in self.plan.roots],
+            on_ready=self.ready.append,
         )
 
     def run(self, step: int, place: int) -> None:

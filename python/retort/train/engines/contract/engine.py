@@ -19,10 +19,17 @@ from retort.models.determinism import seed_from
 from retort.models.packed.layers import Pass
 from retort.models.packed.sequences import Places
 from retort.models.parameters import ParameterGroup
-from retort.train.engines.contract.exchange import GradientExchange, begin_gathering, gathered
+from retort.train.engines.contract.exchange import (
+    Exchange,
+    GradientExchange,
+    SharedExchange,
+    gathered,
+    roots_of_all,
+)
 from retort.train.engines.contract.gradients import GradientTree
 from retort.train.engines.contract.layout import BLOCK, FlatLayout
 from retort.train.engines.contract.norms import block_squares, norm_of
+from retort.train.engines.contract.shared_vectors import shared_vectors
 from retort.train.engines.contract.sliced_adamw import SlicedAdamW
 from retort.train.engines.contract.tree import plan_range, share_of
 from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, TensorSlice
@@ -83,15 +90,17 @@ class ContractEngine:
         sizes = {name: one.numel() for name, one in self._parameters.items()}
         self._layout = FlatLayout.of(sizes, settings.block)
         self._buckets = self._layout.buckets(world.size, settings.bucket)
-        self._weights = self._flatten()
-        self._packed = PackedWeights(model.parameters())
-
         plan = plan_range(self._share, settings.shards)
-        self._exchange = GradientExchange(
-            world.rank, world.size, settings.shards, self._buckets, world.device
-        )
+        self._exchange, (self._weights, *roots) = self._open_exchange(1 + len(plan.roots))
+        self._flatten()
+        self._packed = PackedWeights(model.parameters())
         self._gradients = GradientTree(
-            self._parameters, self._layout, self._buckets, plan, self._send
+            self._parameters,
+            self._layout,
+            self._buckets,
+            plan,
+            roots=roots,
+            on_ready=self._send,
         )
         slices = [bucket.slice_of(world.rank, world.size) for bucket in self._buckets]
         self._adamw = SlicedAdamW(
@@ -118,10 +127,7 @@ class ContractEngine:
         limit = self._settings.max_grad_norm
         self._adamw.step(gradients, lr, max(1.0, outcome.gradient_norm / limit))
         with self._clock.phase("communication"):
-            for work in begin_gathering(
-                self._weights, self._buckets, self._world.rank, self._world.size
-            ):
-                work.wait()
+            self._exchange.gather(self._weights)
         return outcome
 
     def slices(self) -> Iterator[TensorSlice]:
@@ -191,15 +197,27 @@ class ContractEngine:
             gradient_norm=norm_of(in_order),
         )
 
-    def _flatten(self) -> Tensor:
-        """Move the trainable parameters into one flat vector; they become views of it."""
-        weights = torch.zeros(self._buckets[-1].end, device=self._world.device)
+    def _open_exchange(self, count: int) -> tuple[Exchange, list[Tensor]]:
+        """How this rank trades with others, and so many flat vectors of its own, zero."""
+        world, shards, length = self._world, self._settings.shards, self._buckets[-1].end
+        if world.size > 1 and world.device.type == "cpu":
+            counts = [1 + len(roots) for roots in roots_of_all(world.size, shards)]
+            vectors = shared_vectors(counts, length, world.rank)
+            if vectors is not None:
+                exchange = SharedExchange(world.rank, shards, self._buckets, vectors)
+                return exchange, vectors[world.rank]
+        by_collectives = GradientExchange(
+            world.rank, world.size, shards, self._buckets, world.device
+        )
+        return by_collectives, [torch.zeros(length, device=world.device) for _ in range(count)]
+
+    def _flatten(self) -> None:
+        """Move the trainable parameters into the flat weights; they become views of them."""
         for slot in self._layout.slots:
             parameter = self._parameters[slot.name]
-            view = weights[slot.start : slot.end].view_as(parameter)
+            view = self._weights[slot.start : slot.end].view_as(parameter)
             view.copy_(parameter.detach())
             parameter.data = view
-        return weights
 
     def _untrained(self) -> dict[str, Tensor]:
         """Frozen parameters and buffers that a checkpoint holds."""

@@ -1,10 +1,11 @@
-"""How ranks hand gradients and weights to each other. Collectives only move bytes here.
+"""How ranks hand gradients and weights to each other: through memory on one machine, otherwise by collectives.
 
-Every sum is taken by the rank that owns a slice, along the canonical tree, so the result depends
+Both only move bytes. Every sum is taken by the rank that owns a slice, along the canonical tree, so the result depends
 neither on the algorithm of a collective nor on the network.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -14,8 +15,89 @@ from retort.train.engines.contract.layout import Bucket
 from retort.train.engines.contract.tree import Node, plan_range, share_of, tree_sum
 
 
+class Exchange(Protocol):
+    """Brings the slices of every rank's subtree roots to their owner, who adds them up, and the owner's weights back.
+
+    All ranks call it in the same order.
+    """
+
+    def send(self, number: int, roots: Sequence[Tensor]) -> None:
+        """Begin to send the roots of a bucket, which do not change before the weights are gathered."""
+
+    def slice_of_sum(self, number: int, roots: Sequence[Tensor]) -> Tensor:
+        """This rank's slice of the sum over all shards, once it has arrived: float32, 1-d."""
+
+    def gather(self, weights: Tensor) -> None:
+        """Fill the flat weights with every rank's slices."""
+
+
+def roots_of_all(world_size: int, shards: int) -> list[tuple[Node, ...]]:
+    """The subtree roots that each rank comes to."""
+    return [
+        plan_range(share_of(one, world_size, shards), shards).roots for one in range(world_size)
+    ]
+
+
+class SharedExchange:
+    """The exchange of ranks that map each other's vectors: collectives tell no more than that something is there."""
+
+    def __init__(
+        self, rank: int, shards: int, buckets: Sequence[Bucket], vectors: Sequence[Sequence[Tensor]]
+    ) -> None:
+        """
+        Args:
+            vectors: of each rank its flat weights, then its roots; see `shared_vectors`.
+        """
+        self._rank, self._world_size, self._shards = rank, len(vectors), shards
+        self._buckets, self._vectors = buckets, vectors
+        self._roots = roots_of_all(self._world_size, shards)
+        self._there: dict[int, tuple[dist.Work, Tensor]] = {}
+
+    def send(self, number: int, roots: Sequence[Tensor]) -> None:
+        """As `Exchange.send`."""
+        self._there[number] = _all_are_here()
+
+    def slice_of_sum(self, number: int, roots: Sequence[Tensor]) -> Tensor:
+        """As `Exchange.slice_of_sum`; the sum may lie in this rank's own root."""
+        work, _ = self._there.pop(number)
+        work.wait()
+        run = self._buckets[number].slice_of(self._rank, self._world_size)
+        nodes = [
+            (node, (vector[run.start : run.stop], rank == self._rank))
+            for rank, found in enumerate(self._roots)
+            for node, vector in zip(found, self._vectors[rank][1:], strict=True)
+        ]
+        total, _ = tree_sum(nodes, self._shards, _added)
+        return total
+
+    def gather(self, weights: Tensor) -> None:
+        """As `Exchange.gather`. Nobody changes its weights again before all have sent new gradients."""
+        work, _ = _all_are_here()
+        work.wait()
+        for bucket in self._buckets:
+            for peer in range(self._world_size):
+                if peer != self._rank:
+                    run = bucket.slice_of(peer, self._world_size)
+                    theirs = self._vectors[peer][0]
+                    weights[run.start : run.stop].copy_(theirs[run.start : run.stop])
+
+
+def _all_are_here() -> tuple[dist.Work, Tensor]:
+    """What is done when all ranks have begun it, and what must live as long."""
+    nothing = torch.zeros(1)
+    work = dist.all_reduce(nothing, async_op=True)
+    assert work is not None
+    return work, nothing
+
+
+def _added(left: tuple[Tensor, bool], right: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
+    """The sum, in memory of this rank's own if one of both is: that of others is theirs. Addition commutes."""
+    (one, is_own), (other, _) = (left, right) if left[1] else (right, left)
+    return (one.add_(other) if is_own else one + other), True
+
+
 class GradientExchange:
-    """Brings the slices of every rank's subtree roots to their owner and adds them up."""
+    """The exchange of ranks that may be on several machines, or of one alone."""
 
     def __init__(
         self,
@@ -27,10 +109,7 @@ class GradientExchange:
     ) -> None:
         self._rank, self._world_size, self._shards = rank, world_size, shards
         self._buckets = buckets
-        self._roots = [
-            plan_range(share_of(other, world_size, shards), shards).roots
-            for other in range(world_size)
-        ]
+        self._roots = roots_of_all(world_size, shards)
         self._rounds = max(len(roots) for roots in self._roots)
         self._pending: dict[int, list[tuple[dist.Work, Tensor]]] = {}
         lengths = [len(bucket.slice_of(rank, world_size)) for bucket in buckets]
@@ -38,7 +117,7 @@ class GradientExchange:
         self._received = [torch.empty(received * length, device=device) for length in lengths]
 
     def send(self, number: int, roots: Sequence[Tensor]) -> None:
-        """Begin to send the roots of a bucket; round n carries the n-th root of every rank."""
+        """As `Exchange.send`; round n carries the n-th root of every rank."""
         if self._world_size == 1:
             return
         bucket = self._buckets[number]
@@ -64,7 +143,7 @@ class GradientExchange:
         self._pending[number] = works
 
     def slice_of_sum(self, number: int, roots: Sequence[Tensor]) -> Tensor:
-        """This rank's slice of the sum over all shards, once it has arrived: float32, 1-d."""
+        """As `Exchange.slice_of_sum`."""
         bucket = self._buckets[number]
         if self._world_size == 1:
             return roots[0][bucket.start : bucket.end]
@@ -76,24 +155,22 @@ class GradientExchange:
             nodes += zip(senders, taken.view(-1, length), strict=True)
         return tree_sum(nodes, self._shards, torch.Tensor.add_)
 
+    def gather(self, weights: Tensor) -> None:
+        """As `Exchange.gather`.
 
-def begin_gathering(
-    weights: Tensor, buckets: Sequence[Bucket], rank: int, world_size: int
-) -> list[dist.Work]:
-    """Begin to fill the flat weights with every rank's slices.
-
-    Each slice goes from where it is straight to where it belongs: gloo's own all-gather copies
-    twice on the way.
-    """
-    transfers = []
-    for bucket in buckets:
-        for peer in range(world_size):
-            if peer == rank:
-                continue
-            for owner, transfer in ((rank, dist.isend), (peer, dist.irecv)):
-                run = bucket.slice_of(owner, world_size)
-                transfers.append(dist.P2POp(transfer, weights[run.start : run.stop], peer))
-    return dist.batch_isend_irecv(transfers) if transfers else []
+        Each slice goes from where it is straight to where it belongs: gloo's own all-gather copies
+        twice on the way.
+        """
+        transfers = []
+        for bucket in self._buckets:
+            for peer in range(self._world_size):
+                if peer == self._rank:
+                    continue
+                for owner, transfer in ((self._rank, dist.isend), (peer, dist.irecv)):
+                    run = bucket.slice_of(owner, self._world_size)
+                    transfers.append(dist.P2POp(transfer, weights[run.start : run.stop], peer))
+        for work in dist.batch_isend_irecv(transfers) if transfers else []:
+            work.wait()
 
 
 def gathered(values: Tensor, world_size: int) -> Tensor:

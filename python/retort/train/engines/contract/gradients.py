@@ -25,16 +25,17 @@ class GradientTree:
         layout: FlatLayout,
         buckets: Sequence[Bucket],
         plan: RangePlan,
+        *,
+        roots: Sequence[Tensor],
         on_ready: Callable[[int], None],
     ) -> None:
         """
         Args:
             parameters: the trainable ones by name, float32, on one device.
+            roots: flat vectors, float32, zero, in which the sums of the plan's roots are to lie.
             on_ready: called with a bucket's number when it is complete in all roots.
         """
-        device = next(iter(parameters.values())).device
-        self.roots = [torch.zeros(buckets[-1].end, device=device) for _ in plan.roots]
-        """The flat sums of the plan's roots, float32."""
+        self.roots = roots
         self._plan = plan
         self._on_ready = on_ready
         self._place = 0
