@@ -1,6 +1,9 @@
 """Model FLOPs against counted operations; peaks; memory."""
 
 import time
+from collections.abc import Iterator
+from itertools import chain, repeat
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -128,6 +131,24 @@ def test_what_a_try_waited_for_a_core_is_not_counted() -> None:
         time.sleep(0.02)  # as long as another process has the core
 
     assert least_seconds(wait, cores=1) < 0.02 <= least_seconds(wait, cores=None)
+
+
+def test_a_clock_that_was_read_at_the_wrong_moment_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spent = chain([0.001, 0.002], repeat(0.02))
+
+    def ticks() -> Iterator[float]:
+        now = 0.0
+        for one in spent:
+            yield now
+            now += one
+            yield now
+
+    times = ticks()
+    clock = SimpleNamespace(perf_counter=time.perf_counter, process_time=lambda: next(times))
+    monkeypatch.setattr("retort.train.timing.peak_flops.time", clock)
+    assert least_seconds(lambda: time.sleep(0.03), cores=1) == pytest.approx(0.02)
 
 
 def test_work_is_shared_out_among_its_cores() -> None:
