@@ -318,6 +318,11 @@ class DataConfig(CorpusConfig):
     """A micro-batch is padded to the least multiple of this that holds its documents, or to
     `max_tokens`."""
 
+    @property
+    def settled_grouping(self) -> Grouping:
+        """That of a run's own recipe, which says it; otherwise that of texts which are padded."""
+        return self.grouping or 16
+
     @model_validator(mode="after")
     def _a_store_decides_the_rest(self) -> "DataConfig":
         if (self.store is None) == (self.source == "token_store"):

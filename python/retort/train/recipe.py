@@ -219,16 +219,12 @@ class TrainingRecipe(Frozen):
         return self
 
 
-_GROUPING = 16
-"""Steps in a window of documents that are padded."""
-
-
 def with_arithmetic(recipe: TrainingRecipe, name: ArithmeticName) -> TrainingRecipe:
     """The recipe of a run that has this arithmetic, and groups its documents accordingly if it does not say how."""
     update: dict[str, BaseModel] = {"train": recipe.train.model_copy(update={"arithmetic": name})}
     if recipe.data.grouping is None:
         packed = name == "portable" and recipe.model.rules.pretrained
-        grouping: Grouping = "balanced" if packed else _GROUPING
+        grouping: Grouping = "balanced" if packed else recipe.data.settled_grouping
         update["data"] = recipe.data.model_copy(update={"grouping": grouping})
     return recipe.model_copy(update=update)
 

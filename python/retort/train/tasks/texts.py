@@ -48,7 +48,7 @@ class TextTask(Generic[HeadedT]):
             Collator(store.facts.special, max_tokens, recipe.data.pad_to),
             train.seed,
             Shards(train.batch, train.shards),
-            grouping=recipe.data.grouping,
+            grouping=recipe.data.settled_grouping,
         )
         self._device = device
         self.model: HeadedT = model.to(device)
