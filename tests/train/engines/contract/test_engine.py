@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from retort.models.determinism import fix_arithmetic, seed_from
 from retort.train.engines.engine import Outcome
+from retort.train.processes.world import PeerLost, World
 from tests.processes.contract import (
     APART,
     BFLOAT16,
@@ -108,6 +109,18 @@ def test_ranks_of_one_machine_read_each_others_memory_to_the_bits_of_sockets(
     assert (shared.exchange, apart.exchange) == ("SharedExchange", "GradientExchange")
     assert shared.outcomes == apart.outcomes
     assert equal(shared.end, apart.end)
+
+
+def test_a_rank_that_is_lost_before_the_first_step_is_a_lost_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
+
+    name = "retort.train.engines.contract.engine.shared_vectors"
+    monkeypatch.setattr(name, broken)
+    with pytest.raises(PeerLost, match="lost another rank while the ranks were sharing memory"):
+        open_engine(USUAL.settings, World(0, 2, 0, torch.device("cpu")))
 
 
 def test_other_shards_are_another_training(trained: dict[int, dict[str, Trained]]) -> None:

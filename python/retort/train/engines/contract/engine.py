@@ -202,7 +202,8 @@ class ContractEngine:
         world, shards, length = self._world, self._settings.shards, self._buckets[-1].end
         if world.size > 1 and world.device.type == "cpu":
             counts = [1 + len(roots) for roots in roots_of_all(world.size, shards)]
-            vectors = shared_vectors(counts, length, world.rank)
+            with world.together("while the ranks were sharing memory"):
+                vectors = shared_vectors(counts, length, world.rank)
             if vectors is not None:
                 exchange = SharedExchange(world.rank, shards, self._buckets, vectors)
                 return exchange, vectors[world.rank]
