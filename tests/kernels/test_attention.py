@@ -42,7 +42,7 @@ def test_attention_has_the_bits_of_the_reference(
     together = numbers(width, tokens, of_q + 2 * of_k, width, special=special)
     q, k, v = together[:, :of_q], together[:, of_q : of_q + of_k], together[:, of_q + of_k :]
     above = numbers(1, tokens, of_q, width)
-    setting = Setting(width**-0.5, causal, dropout, threads, by)
+    setting = Setting(width**-0.5, causal, (dropout,), None, threads, by)
     result, *found = attention(q, k, v, offsets, setting)
     by_q, by_k, by_v = attention_gradients(above, (q, k, v, offsets), (found[0], found[1]), setting)
     told = functions.attention(
@@ -103,7 +103,11 @@ def test_dropout_drops_weights_as_often_as_asked() -> None:
     q = k = torch.zeros(length, 1, length)
     dropout = dropout_at(0.25, 3)
     result = attention(
-        q, k, torch.eye(length)[:, None], torch.tensor([0, length]), Setting(1.0, dropout=dropout)
+        q,
+        k,
+        torch.eye(length)[:, None],
+        torch.tensor([0, length]),
+        Setting(1.0, dropouts=(dropout,)),
     )[0]
     share = torch.tensor(1 / length) * torch.tensor(dropout.scale)
     assert set(result.flatten().tolist()) == {0.0, share.item()}
@@ -112,10 +116,12 @@ def test_dropout_drops_weights_as_often_as_asked() -> None:
 
 def test_it_composes_with_pytorch() -> None:
     q, k, v = (numbers(one, 5, 2, 4).requires_grad_() for one in range(3))
-    arguments = (q, k, v, torch.tensor([0, 2, 5]), 0.5)
-    torch.library.opcheck(
-        torch.ops.retort.attention.default, arguments, {"causal": True, "below": 100, "key": 3}
-    )
+    for shards, keys in ((None, [3]), (torch.tensor([0, 1, 2]), [3, 4])):
+        torch.library.opcheck(
+            torch.ops.retort.attention.default,
+            (q, k, v, torch.tensor([0, 2, 5]), shards),
+            {"scale": 0.5, "causal": True, "below": 100, "keys": keys},
+        )
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_dropout_in_parts_drops_as_in_the_whole_and_as_often_as_asked() -> None:
         agree = ((drop(x, dropout_at(0.1, *other)) > 0) == (whole > 0)).double().mean().item()
         assert abs(agree - 0.82) < 0.01, "as of two that have nothing to do with each other"
     leaf = x.clone().requires_grad_()
-    torch.autograd.backward(dropped(leaf, dropout).sum())
+    torch.autograd.backward(dropped(leaf, [dropout]).sum())
     assert leaf.grad is not None
     assert torch.equal(leaf.grad, whole)
 
@@ -253,7 +253,8 @@ def test_they_compose_with_pytorch() -> None:
     x = numbers(0, 3, 8).requires_grad_()
     by_tables = tables(4, 4, 10_000.0)
     torch.library.opcheck(torch.ops.retort.apply.default, ("gelu", x))
-    torch.library.opcheck(torch.ops.retort.dropout.default, (x, 1000, 5, 0))
+    for keys, shards in (([5], None), ([5, 6], torch.tensor([0, 1, 3]))):
+        torch.library.opcheck(torch.ops.retort.dropout.default, (x, 1000, keys, shards))
     head, places = x.detach()[:, None].requires_grad_(), torch.arange(3)
     arguments = (head, places, by_tables.cosines, by_tables.sines, False)
     torch.library.opcheck(torch.ops.retort.rotary.default, arguments)

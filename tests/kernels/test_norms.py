@@ -93,7 +93,9 @@ def test_they_compose_with_pytorch() -> None:
     x, weight, bias = (
         numbers(one, *shape).requires_grad_() for one, shape in enumerate([(4, 8), (8,), (8,)])
     )
-    torch.library.opcheck(torch.ops.retort.norm.default, (x, weight, bias, 1e-5, True))
+    torch.library.opcheck(
+        torch.ops.retort.norm.default, (x, weight, bias, 1e-5, None), {"centred": True}
+    )
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_rows_touched_have_the_bits_of_the_reference(
     m, n, count = size
     above = numbers(0, m, n, special=0.01)
     ids = torch.randint(count, (m,), generator=torch.Generator().manual_seed(m))
-    taken, sums = touched(laid(above), ids, threads, by)
+    taken, sums = touched(laid(above), ids, None, threads, by)
     assert taken.tolist() == sorted(set(ids.tolist()))
     for row, one in zip(sums, taken, strict=True):
         told = np.zeros(n, np.float32)

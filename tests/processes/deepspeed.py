@@ -93,13 +93,13 @@ def micro_batch(step: int, shard: int) -> Batch:
 
 
 def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
-    """The share of a step's loss that a shard has; later steps weigh more."""
+    """The share of a step's loss that a shard has, [1]; later steps weigh more."""
     ids, labels, factor = batch
     logits = model(input_ids=ids).logits
     if logits.ndim == 3:
         logits, labels = logits[:, -1], ids[:, 0]
     total = cross_entropy(logits, labels, reduction="sum")
-    return total * factor * (1 + step) / (3 * SHARDS)
+    return total.reshape(1) * factor * (1 + step) / (3 * SHARDS)
 
 
 def train_plainly(

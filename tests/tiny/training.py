@@ -52,9 +52,10 @@ def micro_batch(step: int, shard: int) -> Batch:
 
 
 def loss_of(model: nn.Module, batch: Batch, step: int) -> Tensor:
-    """The share of a step's loss that a shard has; later steps weigh more."""
+    """The share of a step's loss that a shard has, [1]; later steps weigh more."""
     ids, labels = batch
-    return cross_entropy(model(input_ids=ids).logits, labels, reduction="sum") * (1 + step) / 24
+    total = cross_entropy(model(input_ids=ids).logits, labels, reduction="sum")
+    return total.reshape(1) * (1 + step) / 24
 
 
 def open_optimizer(

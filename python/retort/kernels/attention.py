@@ -6,7 +6,9 @@ operations: docs/arithmetic.md, "Attention".
 """
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from retort.kernels.library import Kernels, kernels
 from retort.kernels.operators import operator
 from retort.kernels.tensors import check, check_offsets, count_of_threads
 
-NOTHING = Dropout(0, 0)
+_NOTHING = Dropout(0, 0)
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,32 @@ class Setting:
     Attributes:
         scale: by which scores are multiplied; often 1 / sqrt(width).
         causal: each token sees itself and those before it; otherwise all of its sequence.
-        dropout: of the weights.
+        dropouts: of the weights, of each logical shard, of one probability; none without dropout.
+        shards: where the sequences of each begin and the last end, int64 [shards + 1], if there are several.
         threads: as many as PyTorch's by default; not in the result.
         by: the fastest kernels by default.
     """
 
     scale: float
     causal: bool = False
-    dropout: Dropout = NOTHING
+    dropouts: tuple[Dropout, ...] = ()
+    shards: Tensor | None = None
     threads: int | None = None
     by: Kernels | None = None
+
+    def cut(self, offsets: Tensor) -> "list[tuple[slice, Tensor, Setting]]":
+        """Of each shard, if they differ, its tokens, the offsets of its sequences, and how attention is computed."""
+        if len(self.dropouts) < 2 or self.shards is None:
+            return []
+        found = []
+        for dropout, (first, last) in zip(
+            self.dropouts, pairwise(self.shards.tolist()), strict=True
+        ):
+            here = offsets[first : last + 1]
+            begin, end = int(here[0]), int(here[-1])
+            alone = replace(self, dropouts=(dropout,), shards=None)
+            found.append((slice(begin, end), here - begin, alone))
+        return found
 
 
 def attention(
@@ -55,6 +73,9 @@ def attention(
         ValueError: the shapes do not fit, or a tensor is of another kind.
         MemoryError: there is not enough.
     """
+    if parts := setting.cut(offsets):
+        found = [attention(q[at], k[at], v[at], here, how) for at, here, how in parts]
+        return _joined(found)
     sizes = _sizes(q, k, v, offsets)
     tokens, heads, width = q.shape
     q, k, v, offsets = *(_beside(one) for one in (q, k, v)), offsets.contiguous()
@@ -89,6 +110,16 @@ def attention_gradients(
         ValueError, MemoryError: as of `attention`.
     """
     q, k, v, offsets = given
+    if parts := setting.cut(offsets):
+        highest, shares = found
+        return _joined(
+            [
+                attention_gradients(
+                    above[at], (q[at], k[at], v[at], here), (highest[at], shares[at]), how
+                )
+                for at, here, how in parts
+            ]
+        )
     sizes = _sizes(q, k, v, offsets)
     check(above, "above", 3, q.shape[2])
     if above.shape != q.shape:
@@ -121,6 +152,11 @@ def _sizes(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor) -> tuple[int, int, 
     return len(offsets) - 1, heads, heads // k.shape[1], width
 
 
+def _joined(parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    one, two, three = (torch.cat(each) for each in zip(*parts, strict=True))
+    return one, two, three
+
+
 def _beside(one: Tensor) -> Tensor:
     return one if one.stride(2) == 1 else one.contiguous()
 
@@ -131,7 +167,7 @@ def _strides(*all_of: Tensor) -> object:
 
 
 def _numbers(setting: Setting) -> tuple[float, bool, int, int, float]:
-    dropout = setting.dropout
+    dropout = setting.dropouts[0] if setting.dropouts else _NOTHING
     return setting.scale, setting.causal, dropout.key, dropout.below, dropout.scale
 
 
@@ -146,13 +182,14 @@ def _attention(
     k: Tensor,
     v: Tensor,
     offsets: Tensor,
-    scale: float,
+    shards: Tensor | None,
     *,
+    scale: float,
     causal: bool,
     below: int,
-    key: int,
+    keys: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return attention(q, k, v, offsets, Setting(scale, causal, Dropout(below, key)))
+    return attention(q, k, v, offsets, _setting(shards, scale, causal, below, keys))
 
 
 @operator("attention_gradients")
@@ -160,19 +197,26 @@ def _gradients(
     above: Tensor,
     given: list[Tensor],
     found: list[Tensor],
-    scale: float,
+    shards: Tensor | None,
     *,
+    scale: float,
     causal: bool,
     below: int,
-    key: int,
+    keys: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     q, k, v, offsets = given
     return attention_gradients(
         above,
         (q, k, v, offsets),
         (found[0], found[1]),
-        Setting(scale, causal, Dropout(below, key)),
+        _setting(shards, scale, causal, below, keys),
     )
+
+
+def _setting(
+    shards: Tensor | None, scale: float, causal: bool, below: int, keys: list[int]
+) -> Setting:
+    return Setting(scale, causal, tuple(Dropout(below, key) for key in keys), shards)
 
 
 @_attention.register_fake
@@ -181,11 +225,12 @@ def _(
     k: Tensor,
     v: Tensor,
     offsets: Tensor,
-    scale: float,
+    shards: Tensor | None,
     *,
+    scale: float,
     causal: bool,
     below: int,
-    key: int,
+    keys: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), q.new_empty(q.shape[:2]), q.new_empty(q.shape[:2])
 
@@ -195,11 +240,12 @@ def _(
     above: Tensor,
     given: list[Tensor],
     found: list[Tensor],
-    scale: float,
+    shards: Tensor | None,
     *,
+    scale: float,
     causal: bool,
     below: int,
-    key: int,
+    keys: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     q, k, v, _ = given
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
@@ -210,22 +256,22 @@ _Context = torch.autograd.function.FunctionCtx
 
 def _saved(
     ctx: _Context,
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor, float],
-    keyword_only_inputs: dict[str, int],
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None],
+    keyword_only_inputs: dict[str, Any],
     output: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    q, k, v, offsets, scale = inputs
+    q, k, v, offsets, shards = inputs
     _, highest, shares = output
     ctx.mark_non_differentiable(highest, shares)
     ctx.save_for_backward(q, k, v, offsets, highest, shares)
-    ctx.scale, ctx.others = scale, keyword_only_inputs  # type: ignore[attr-defined]
+    ctx.shards, ctx.others = shards, keyword_only_inputs  # type: ignore[attr-defined]
 
 
 def _by_inputs(
     ctx: _Context, above: Tensor, *_: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, None, None]:
     saved = list(ctx.saved_tensors)  # type: ignore[attr-defined]
-    by = _gradients(above, saved[:4], saved[4:], ctx.scale, **ctx.others)  # type: ignore[attr-defined]
+    by = _gradients(above, saved[:4], saved[4:], ctx.shards, **ctx.others)  # type: ignore[attr-defined]
     return *by, None, None
 
 
@@ -235,9 +281,10 @@ _attention.register_autograd(_by_inputs, setup_context=_saved)
 def attended(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, setting: Setting) -> Tensor:
     """`attention`'s result, with its gradients. `setting.threads` and `setting.by` are not heard here."""
     result: Tensor = _attention(
-        *(q, k, v, offsets, setting.scale),
+        *(q, k, v, offsets, setting.shards),
+        scale=setting.scale,
         causal=setting.causal,
-        below=setting.dropout.below,
-        key=setting.dropout.key,
+        below=setting.dropouts[0].below if setting.dropouts else 0,
+        keys=[one.key for one in setting.dropouts],
     )[0]
     return result

@@ -9,6 +9,7 @@ Variables", 1964.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -165,8 +166,11 @@ def _apply_gradient(function: str, above: Tensor, x: Tensor) -> Tensor:
 
 
 @operator("dropout")
-def _drop(x: Tensor, below: int, key: int, first: int) -> Tensor:
-    return drop(x, Dropout(below, key), first)
+def _drop(x: Tensor, below: int, keys: list[int], shards: Tensor | None) -> Tensor:
+    if shards is None:
+        return drop(x, Dropout(below, keys[0]))
+    parts = zip(keys, pairwise(shards.tolist()), strict=True)
+    return torch.cat([drop(x[begin:end], Dropout(below, key)) for key, (begin, end) in parts])
 
 
 @_apply.register_fake
@@ -180,7 +184,7 @@ def _(function: str, above: Tensor, x: Tensor) -> Tensor:
 
 
 @_drop.register_fake
-def _(x: Tensor, below: int, key: int, first: int) -> Tensor:
+def _(x: Tensor, below: int, keys: list[int], shards: Tensor | None) -> Tensor:
     return x.new_empty(x.shape)
 
 
@@ -200,7 +204,9 @@ def _by_function(ctx: _Context, above: Tensor) -> tuple[None, Tensor]:
     return None, _apply_gradient(ctx.function, above, x)  # type: ignore[attr-defined]
 
 
-def _save_place(ctx: _Context, inputs: tuple[Tensor, int, int, int], output: Tensor) -> None:
+def _save_place(
+    ctx: _Context, inputs: tuple[Tensor, int, list[int], Tensor | None], output: Tensor
+) -> None:
     ctx.place = inputs[1:]  # type: ignore[attr-defined]
 
 
@@ -230,7 +236,14 @@ def tanh(x: Tensor) -> Tensor:
     return result
 
 
-def dropped(x: Tensor, dropout: Dropout, first: int = 0) -> Tensor:
-    """`drop`, with its gradient."""
-    result: Tensor = _drop(x, dropout.below, dropout.key, first)
+def dropped(x: Tensor, dropouts: Sequence[Dropout], shards: Tensor | None = None) -> Tensor:
+    """`drop` of the rows of each logical shard, with its gradient.
+
+    Args:
+        x: [rows, ...].
+        dropouts: of each shard, of one probability.
+        shards: where the rows of each begin and the last end, int64 [shards + 1]; all are of one by default.
+    """
+    keys = [one.key for one in dropouts]
+    result: Tensor = _drop(x, dropouts[0].below, keys, shards)
     return result

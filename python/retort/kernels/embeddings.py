@@ -5,23 +5,38 @@ from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
 from retort.kernels.operators import operator
-from retort.kernels.tensors import check, check_integers, check_offsets, count_of_threads, rows
+from retort.kernels.tensors import (
+    address,
+    check,
+    check_integers,
+    check_offsets,
+    count_of_threads,
+    rows,
+    shards_or_one,
+)
 
 
 def touched(
-    above: Tensor, ids: Tensor, threads: int | None = None, by: Kernels | None = None
+    above: Tensor,
+    ids: Tensor,
+    shards: Tensor | None = None,
+    threads: int | None = None,
+    by: Kernels | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The gradient by those rows of a table that were taken.
 
     Args:
         above: the gradient by each row taken, [m, n], float32 on the CPU.
         ids: which were taken, [m], int64.
+        shards: where the rows of each logical shard begin and the last end, int64 [shards + 1]; all are of one by
+            default.
         threads: as many as PyTorch's by default; not in the result.
         by: the fastest kernels by default.
     Returns:
-        The ids, each once, ascending, [k]; and of each its row, [k, n]: the sum in the order of `above`.
+        The ids, each once, ascending, [k]; and of each its row, [k, n]: the sum in the order of `above`,
+        of several shards one for each, added along the canonical tree.
     Raises:
-        ValueError: the shapes do not fit, or a tensor is of another kind.
+        ValueError: the shapes do not fit, a tensor is of another kind, or the shards do not cover the rows.
     """
     check(above, "above", 2)
     check_integers(ids, "ids")
@@ -32,10 +47,13 @@ def touched(
     taken, counts = torch.unique_consecutive(in_order, return_counts=True)
     starts = torch.zeros(len(taken) + 1, dtype=torch.int64)
     torch.cumsum(counts, 0, out=starts[1:])
-    found = torch.empty(len(taken), above.shape[1])
+    found, owners = torch.empty(len(taken), above.shape[1]), None
+    if shards is not None:
+        counts = shards_or_one(shards, len(ids)).diff()
+        owners = torch.repeat_interleave(torch.arange(len(counts)), counts)
     (by or kernels()).add_rows(
-        *(len(taken), above.shape[1], order.data_ptr(), starts.data_ptr(), above.data_ptr()),
-        *(above.stride(0), found.data_ptr(), count_of_threads(threads)),
+        *(len(taken), above.shape[1], order.data_ptr(), starts.data_ptr(), address(owners)),
+        *(above.data_ptr(), above.stride(0), found.data_ptr(), count_of_threads(threads)),
     )
     return taken, found
 
@@ -60,8 +78,8 @@ def sums(
     x, offsets, order = rows(x), offsets.contiguous(), torch.arange(len(x))
     result = torch.empty(len(offsets) - 1, x.shape[1])
     (by or kernels()).add_rows(
-        *(len(result), x.shape[1], order.data_ptr(), offsets.data_ptr(), x.data_ptr()),
-        *(x.stride(0), result.data_ptr(), count_of_threads(threads)),
+        *(len(result), x.shape[1], order.data_ptr(), offsets.data_ptr(), None),
+        *(x.data_ptr(), x.stride(0), result.data_ptr(), count_of_threads(threads)),
     )
     return result
 
@@ -92,23 +110,24 @@ summed.register_autograd(_by_rows, setup_context=_save_offsets)
 
 
 @operator("embedding_gradient")
-def _gradient(above: Tensor, ids: Tensor, count: int) -> Tensor:
-    taken, found = touched(above, ids)
+def _gradient(above: Tensor, ids: Tensor, count: int, shards: Tensor | None) -> Tensor:
+    taken, found = touched(above, ids, shards)
     return torch.zeros(count, above.shape[1]).index_copy_(0, taken, found)
 
 
 @_gradient.register_fake
-def _(above: Tensor, ids: Tensor, count: int) -> Tensor:
+def _(above: Tensor, ids: Tensor, count: int, shards: Tensor | None) -> Tensor:
     return above.new_empty(count, above.shape[1])
 
 
 @operator("embedding")
-def embedding(table: Tensor, ids: Tensor) -> Tensor:
+def embedding(table: Tensor, ids: Tensor, shards: Tensor | None = None) -> Tensor:
     """Rows of a table, [m, n].
 
     Args:
         table: [count, n], float32 on the CPU.
         ids: [m], int64, each from 0 to below count.
+        shards: as of `touched`, which gives the gradient.
     Raises:
         ValueError: the shapes do not fit, a tensor is of another kind, or there is no such row.
     """
@@ -122,20 +141,23 @@ def embedding(table: Tensor, ids: Tensor) -> Tensor:
 
 
 @embedding.register_fake
-def _(table: Tensor, ids: Tensor) -> Tensor:
+def _(table: Tensor, ids: Tensor, shards: Tensor | None = None) -> Tensor:
     return table.new_empty(len(ids), table.shape[1])
 
 
 def _saved(
-    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor
+    ctx: torch.autograd.function.FunctionCtx,
+    inputs: tuple[Tensor, Tensor, Tensor | None],
+    output: Tensor,
 ) -> None:
-    ctx.save_for_backward(inputs[1])
-    ctx.count = len(inputs[0])  # type: ignore[attr-defined]
+    table, ids, shards = inputs
+    ctx.save_for_backward(ids)
+    ctx.count, ctx.shards = len(table), shards  # type: ignore[attr-defined]
 
 
-def _by_table(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> tuple[Tensor, None]:
+def _by_table(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> tuple[Tensor, None, None]:
     (ids,) = ctx.saved_tensors  # type: ignore[attr-defined]
-    return _gradient(above, ids, ctx.count), None  # type: ignore[attr-defined]
+    return _gradient(above, ids, ctx.count, ctx.shards), None, None  # type: ignore[attr-defined]
 
 
 embedding.register_autograd(_by_table, setup_context=_saved)

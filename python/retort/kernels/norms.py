@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
 from retort.kernels.operators import operator
-from retort.kernels.tensors import address, check, count_of_threads, rows
+from retort.kernels.tensors import address, check, count_of_threads, rows, shards_or_one
 
 
 def norm(
@@ -53,6 +53,7 @@ def norm_gradients(
     scales: Tensor,
     *,
     centred: bool,
+    shards: Tensor | None = None,
     threads: int | None = None,
     by: Kernels | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,8 +62,10 @@ def norm_gradients(
     Args:
         above: the gradient by y, [m, n].
         means, scales: as `norm` has returned them.
+        shards: where the rows of each logical shard begin and the last end, int64 [shards + 1], by which the gradients
+            by weight and bias are added along the canonical tree; all rows are of one by default.
     Raises:
-        ValueError: as of `norm`.
+        ValueError: as of `norm`, or the shards do not cover the rows.
     """
     m, n = _sizes(x, weight, None)
     check(above, "above", 2, n)
@@ -70,11 +73,14 @@ def norm_gradients(
         raise ValueError(f"above has {len(above)} rows, and x {m}")
     above, x, weight = rows(above), rows(x), weight.contiguous()
     by_x, by_weight, by_bias = torch.empty(m, n), torch.empty(n), torch.empty(n)
-    both = (m, n, above.data_ptr(), above.stride(0), x.data_ptr(), x.stride(0))
+    both = (n, above.data_ptr(), above.stride(0), x.data_ptr(), x.stride(0))
     of_rows = (means.data_ptr(), scales.data_ptr())
-    count, by = count_of_threads(threads), by or kernels()
-    by.norm_by_x(*both, weight.data_ptr(), *of_rows, centred, by_x.data_ptr(), count)
-    by.norm_by_weight(*both, *of_rows, by_weight.data_ptr(), by_bias.data_ptr(), count)
+    shards, count, by = shards_or_one(shards, m), count_of_threads(threads), by or kernels()
+    by.norm_by_x(m, *both, weight.data_ptr(), *of_rows, centred, by_x.data_ptr(), count)
+    by.norm_by_weight(
+        *(len(shards) - 1, shards.data_ptr(), *both, *of_rows),
+        *(by_weight.data_ptr(), by_bias.data_ptr(), count),
+    )
     return by_x, by_weight, by_bias
 
 
@@ -90,62 +96,103 @@ def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
 
 @operator("norm")
 def _norm(
-    x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, centred: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    epsilon: float,
+    shards: Tensor | None,
+    *,
+    centred: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return norm(x, weight, bias, epsilon, centred=centred)
 
 
 @_norm.register_fake
 def _(
-    x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, centred: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    epsilon: float,
+    shards: Tensor | None,
+    *,
+    centred: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(x.shape), x.new_empty(x.shape[0]), x.new_empty(x.shape[0])
 
 
 @operator("norm_gradients")
 def _norm_gradients(
-    above: Tensor, x: Tensor, weight: Tensor, means: Tensor, scales: Tensor, *, centred: bool
+    above: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    found: list[Tensor],
+    shards: Tensor | None,
+    *,
+    centred: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return norm_gradients(above, x, weight, means, scales, centred=centred)
+    return norm_gradients(above, x, weight, *found, centred=centred, shards=shards)
 
 
 @_norm_gradients.register_fake
 def _(
-    above: Tensor, x: Tensor, weight: Tensor, means: Tensor, scales: Tensor, *, centred: bool
+    above: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    found: list[Tensor],
+    shards: Tensor | None,
+    *,
+    centred: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape)
 
 
 def _saved(
     ctx: torch.autograd.function.FunctionCtx,
-    inputs: tuple[Tensor, Tensor, Tensor | None, float, bool],
+    inputs: tuple[Tensor, Tensor, Tensor | None, float, Tensor | None],
+    keyword_only_inputs: dict[str, bool],
     output: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    x, weight, bias, _, centred = inputs
+    x, weight, bias, _, shards = inputs
     _, means, scales = output
     ctx.mark_non_differentiable(means, scales)
     ctx.save_for_backward(x, weight, means, scales)
-    ctx.centred, ctx.has_bias = centred, bias is not None  # type: ignore[attr-defined]
+    ctx.has_bias, ctx.shards = bias is not None, shards  # type: ignore[attr-defined]
+    ctx.centred = keyword_only_inputs["centred"]  # type: ignore[attr-defined]
 
 
 def _gradients(
     ctx: torch.autograd.function.FunctionCtx, above: Tensor, *_: Tensor
 ) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors  # type: ignore[attr-defined]
-    by_x, by_weight, by_bias = _norm_gradients(above, *saved, centred=ctx.centred)  # type: ignore[attr-defined]
+    x, weight, *found = ctx.saved_tensors  # type: ignore[attr-defined]
+    shards, centred = ctx.shards, ctx.centred  # type: ignore[attr-defined]
+    by_x, by_weight, by_bias = _norm_gradients(above, x, weight, found, shards, centred=centred)
     return by_x, by_weight, by_bias if ctx.has_bias else None, None, None  # type: ignore[attr-defined]
 
 
 _norm.register_autograd(_gradients, setup_context=_saved)
 
 
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
-    """As `torch.nn.functional.layer_norm` over the last dimension of x, [..., n]. Raises as `norm`."""
-    y: Tensor = _norm(x.reshape(-1, x.shape[-1]), weight, bias, epsilon, True)[0]
+def layer_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    epsilon: float,
+    shards: Tensor | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.layer_norm` over the last dimension of x, [..., n]. Raises as `norm`.
+
+    Args:
+        shards: as of `norm_gradients`.
+    """
+    y: Tensor = _norm(x.reshape(-1, x.shape[-1]), weight, bias, epsilon, shards, centred=True)[0]
     return y.reshape(x.shape)
 
 
-def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """As `torch.nn.functional.rms_norm` over the last dimension of x, [..., n]. Raises as `norm`."""
-    y: Tensor = _norm(x.reshape(-1, x.shape[-1]), weight, None, epsilon, False)[0]
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float, shards: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.rms_norm` over the last dimension of x, [..., n]. Raises as `norm`.
+
+    Args:
+        shards: as of `norm_gradients`.
+    """
+    y: Tensor = _norm(x.reshape(-1, x.shape[-1]), weight, None, epsilon, shards, centred=False)[0]
     return y.reshape(x.shape)

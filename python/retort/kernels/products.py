@@ -2,6 +2,8 @@
 
 Each element is a chain of fused multiply-adds in the order of k (docs/arithmetic.md, "Products"). Numbers may be
 rounded to bfloat16 first, which is twice as fast where a processor has instructions for it; sums are float32 in both.
+Where the rows are of several logical shards, gradients of weights are a chain for each, added along the canonical tree
+("Shards").
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from retort.kernels.library import Kernels, kernels
 from retort.kernels.operators import operator
+from retort.kernels.shards import products_added, rows_added
 from retort.kernels.tensors import address, check, count_of_threads
 
 
@@ -141,7 +144,11 @@ def product(
 
 @operator("matmul")
 def matmul(
-    left: Tensor, right: Tensor, bias: Tensor | None = None, rounded: bool = False
+    left: Tensor,
+    right: Tensor,
+    bias: Tensor | None = None,
+    rounded: bool = False,
+    shards: Tensor | None = None,
 ) -> Tensor:
     """`left @ right + bias`, with gradients that are products, too.
 
@@ -150,61 +157,79 @@ def matmul(
         right: [k, n].
         bias: [n]. Its gradient is the sum over rows, in their order, of numbers that are not rounded.
         rounded: whether the factors are, to bfloat16, here and in the gradients by them.
+        shards: where the rows of each logical shard begin and the last end, int64 [shards + 1], by which the gradients
+            by right and bias are added; all rows are of one by default.
     Returns:
         [m, n].
     Raises:
-        ValueError: as of `product`.
+        ValueError: as of `product`, and in the gradients if the shards do not cover the rows.
     """
     return product(left, _packed(right, rounded), bias)
 
 
 @matmul.register_fake
-def _(left: Tensor, right: Tensor, bias: Tensor | None = None, rounded: bool = False) -> Tensor:
+def _(
+    left: Tensor,
+    right: Tensor,
+    bias: Tensor | None = None,
+    rounded: bool = False,
+    shards: Tensor | None = None,
+) -> Tensor:
     return left.new_empty(left.shape[0], right.shape[1])
 
 
 def _saved(
     ctx: torch.autograd.function.FunctionCtx,
-    inputs: tuple[Tensor, Tensor, Tensor | None, bool],
+    inputs: tuple[Tensor, Tensor, Tensor | None, bool, Tensor | None],
     output: Tensor,
 ) -> None:
-    left, right, _, rounded = inputs
+    left, right, _, rounded, shards = inputs
     ctx.save_for_backward(left, right)
-    ctx.rounded = rounded  # type: ignore[attr-defined]
+    ctx.rounded, ctx.shards = rounded, shards  # type: ignore[attr-defined]
 
 
 def _gradients(
     ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
 ) -> tuple[Tensor | None, ...]:
     left, right = ctx.saved_tensors  # type: ignore[attr-defined]
-    rounded = ctx.rounded  # type: ignore[attr-defined]
+    rounded, shards = ctx.rounded, ctx.shards  # type: ignore[attr-defined]
     # Arguments that are left at their defaults are not among them.
     by_left, by_right, *others = ctx.needs_input_grad  # type: ignore[attr-defined]
     by_bias = others[:1] == [True]
-    ones = gradient.new_ones(1, gradient.shape[0])
     found = (
         matmul(gradient, right.t(), None, rounded) if by_left else None,
-        _by_right(left, right, gradient, rounded) if by_right else None,
-        matmul(ones, gradient).reshape(-1) if by_bias else None,
+        _by_right(left, right, gradient, rounded, shards) if by_right else None,
+        rows_added(gradient, shards) if by_bias else None,
+        None,
         None,
     )
     return found[: 2 + len(others)]
 
 
-def _by_right(left: Tensor, right: Tensor, gradient: Tensor, rounded: bool) -> Tensor:
+def _by_right(
+    left: Tensor, right: Tensor, gradient: Tensor, rounded: bool, shards: Tensor | None
+) -> Tensor:
     """In the order of `right`, so that who adds it to another reads both as they lie; the bits are the same."""
-    if right.stride(0) == 1:
-        transposed: Tensor = matmul(gradient.t(), left, None, rounded)
-        return transposed.t()
-    found: Tensor = matmul(left.t(), gradient, None, rounded)
-    return found
+    turned = right.stride(0) == 1
+    one, other = (gradient, left) if turned else (left, gradient)
+    found: Tensor = (
+        matmul(one.t(), other, None, rounded)
+        if shards is None
+        else products_added(one.t(), other, shards, rounded)
+    )
+    return found.t() if turned else found
 
 
 matmul.register_autograd(_gradients, setup_context=_saved)
 
 
 def linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, rounded: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    rounded: bool = False,
+    shards: Tensor | None = None,
 ) -> Tensor:
     """`x @ weight.T + bias`, as `torch.nn.functional.linear`.
 
@@ -212,11 +237,11 @@ def linear(
         x: [..., k].
         weight: [n, k].
         bias: [n].
-        rounded: as of `matmul`.
+        rounded, shards: as of `matmul`.
     Returns:
         [..., n].
     Raises:
         ValueError: as of `product`.
     """
-    result: Tensor = matmul(x.reshape(-1, x.shape[-1]), weight.t(), bias, rounded)
+    result: Tensor = matmul(x.reshape(-1, x.shape[-1]), weight.t(), bias, rounded, shards)
     return result.reshape(*x.shape[:-1], weight.shape[0])

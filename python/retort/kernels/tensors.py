@@ -53,6 +53,26 @@ def check_offsets(offsets: Tensor, count: int) -> None:
         raise ValueError(f"offsets do not ascend from 0 to {count}")
 
 
+MOST_SHARDS = 256
+"""So many can be computed at once."""
+
+
+def shards_or_one(shards: Tensor | None, count: int) -> Tensor:
+    """Where the rows of each logical shard begin and the last end; without shards, all `count` are of one.
+
+    Raises:
+        ValueError: there are none, or too many, or they do not ascend from 0 to `count`.
+    """
+    if shards is None:
+        return torch.tensor([0, count])
+    check_offsets(shards, count)
+    if not 2 <= len(shards) <= MOST_SHARDS + 1:
+        raise ValueError(
+            f"from 1 to {MOST_SHARDS} shards are computed at once, not {len(shards) - 1}"
+        )
+    return shards.contiguous()
+
+
 def rows(matrix: Tensor) -> Tensor:
     """The same, with the elements of its last dimension beside each other."""
     return matrix if matrix.stride(-1) == 1 or matrix.shape[-1] == 0 else matrix.contiguous()

@@ -20,7 +20,7 @@ from retort.kernels.products import matmul
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
 from retort.models.packed.encoders import PackedEncoder
 from retort.models.packed.forms import packed_form
-from retort.models.packed.layers import EXACT, Pass
+from retort.models.packed.passes import EXACT, Pass
 
 _TINY = 1e-12
 """The least length that a vector is divided by, as in `torch.nn.functional.normalize`."""
@@ -33,10 +33,13 @@ class Portable(Generic[FormT]):
 
     Attributes:
         form: the forward pass of its encoder or decoder.
+        together: whether several logical shards can be computed in one pass. Not where a weight is used twice: its
+            gradients are added to each other before those of shards are.
         training: how the next pass in training mode is made; in evaluation mode it is exact.
     """
 
     form: FormT
+    together: bool = True
     training: Pass = field(default=EXACT)
 
     def how(self, model: nn.Module) -> Pass:
@@ -63,7 +66,7 @@ def portable_decoder(config: PretrainedConfig) -> "Portable[PackedLlama | Packed
     form = packed_form(config)
     if form is None or isinstance(form, PackedEncoder):
         raise ConfigError(_no_form(config))
-    return Portable(form)
+    return Portable(form, together=not config.tie_word_embeddings)
 
 
 def has_portable_form(config: PretrainedConfig) -> bool:
@@ -82,22 +85,34 @@ class Arithmetic(Protocol):
     """What a task computes of a model's answers, float32, with gradients."""
 
     def classification_loss(
-        self, logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        smoothing: float,
+        shards: Tensor | None = None,
     ) -> Tensor:
-        """The sum of the cross-entropies of texts, each weighted by its label: a scalar.
+        """The sum of the cross-entropies of the texts of each shard, each weighted by its label, [shards].
 
         Args:
             logits: [texts, labels]; labels: int64 [texts]; weights: [labels].
+            shards: where the texts of each begin and the last end, int64 [shards + 1], which portable arithmetic
+                alone tells apart; all are of one by default.
         """
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The cross-entropy of each token, [tokens], of logits [tokens, vocabulary] and targets, int64 [tokens]."""
 
     def contrast(self, first: Tensor, second: Tensor, temperature: float) -> Tensor:
-        """The sum of the cross-entropies by which rows of `first` tell their own row of `second`: a scalar."""
+        """The sum of the cross-entropies by which rows of `first` tell their own row of `second`, [1]."""
 
-    def total(self, values: Tensor) -> Tensor:
-        """The sum of all numbers, a scalar."""
+    def total(self, values: Tensor, shards: Tensor | None = None) -> Tensor:
+        """The sum of the rows of each shard, [shards].
+
+        Args:
+            values: [rows, ...].
+            shards: as of `classification_loss`.
+        """
 
     def unit(self, vectors: Tensor) -> Tensor:
         """Vectors, [n, numbers], at length 1."""
@@ -108,11 +123,18 @@ class Arithmetic(Protocol):
 
 class _Native:
     def classification_loss(
-        self, logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        smoothing: float,
+        shards: Tensor | None = None,
     ) -> Tensor:
-        return functional.cross_entropy(
+        assert shards is None
+        loss = functional.cross_entropy(
             logits, labels, weight=weights, reduction="sum", label_smoothing=smoothing
         )
+        return loss.reshape(1)
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(logits, targets, reduction="none")
@@ -122,10 +144,11 @@ class _Native:
         with torch.autocast(first.device.type, enabled=False):
             cosines = first @ second.T
         own = torch.arange(len(first), device=first.device)
-        return functional.cross_entropy(cosines / temperature, own, reduction="sum")
+        return functional.cross_entropy(cosines / temperature, own, reduction="sum").reshape(1)
 
-    def total(self, values: Tensor) -> Tensor:
-        return values.sum()
+    def total(self, values: Tensor, shards: Tensor | None = None) -> Tensor:
+        assert shards is None
+        return values.sum().reshape(1)
 
     def unit(self, vectors: Tensor) -> Tensor:
         return functional.normalize(vectors, dim=1)
@@ -136,9 +159,14 @@ class _Native:
 
 class _Portable:
     def classification_loss(
-        self, logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        smoothing: float,
+        shards: Tensor | None = None,
     ) -> Tensor:
-        return self.total(rows.cross_entropy(logits, labels, weights, smoothing))
+        return self.total(rows.cross_entropy(logits, labels, weights, smoothing), shards)
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return rows.cross_entropy(logits, targets)
@@ -147,10 +175,12 @@ class _Portable:
         cosines: Tensor = matmul(first, second.t())
         return self.total(rows.cross_entropy(cosines / temperature, torch.arange(len(first))))
 
-    def total(self, values: Tensor) -> Tensor:
-        whole = torch.tensor([0, values.numel()])
-        column: Tensor = summed(values.reshape(-1, 1), whole)
-        return column[0, 0]
+    def total(self, values: Tensor, shards: Tensor | None = None) -> Tensor:
+        if shards is None:
+            shards = torch.tensor([0, len(values)])
+        in_a_row = values.numel() // max(len(values), 1)
+        column: Tensor = summed(values.reshape(-1, 1), shards * in_a_row)
+        return column[:, 0]
 
     def unit(self, vectors: Tensor) -> Tensor:
         # Sums over a row and what spreads a number over it are products: autograd's own are PyTorch's.

@@ -9,7 +9,7 @@ from retort.models.config import ArithmeticName, HeadConfig
 from retort.models.determinism import seed_from
 from retort.models.packed.encoders import PackedEncoder
 from retort.models.packed.heads import answered
-from retort.models.packed.layers import Pass
+from retort.models.packed.passes import Pass
 from retort.models.packed.sequences import packed
 
 

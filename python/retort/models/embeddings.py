@@ -20,7 +20,7 @@ from retort.models.checkpoint import (
 from retort.models.classifier import TextClassifier
 from retort.models.config import ArithmeticName, HeadConfig
 from retort.models.packed.heads import pool
-from retort.models.packed.layers import Pass
+from retort.models.packed.passes import Pass
 
 
 class TextEmbedder(TextClassifier):

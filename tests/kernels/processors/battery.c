@@ -62,6 +62,30 @@ static void products(void) {
     }
 }
 
+/* Rows of each shard of those that are computed at once, and of one that is alone. */
+static const int64_t SHARDS[] = {0, 5, 5, 6, 15, 19, 19, 20}, ALONE[] = {0, 19};
+
+static void sums_over_shards(void) {
+    static const int64_t shapes[][2] = {{1, 1}, {7, 33}, {100, 150}};
+    const int64_t k = 20, shards = 7;
+    for (int one = 0; one < 3; one++) {
+        const int64_t m = shapes[one][0], n = shapes[one][1];
+        float *a = numbers(20, m * k), *b = numbers(21, k * n), *y = room(m * n);
+        for (int rounded = 0; rounded < 2; rounded++) {
+            float *packed = room(EXPORT(packed_floats)(2 * k, n, 0)), *place = packed;
+            for (int64_t shard = 0; shard < shards; shard++) {
+                const int64_t begin = SHARDS[shard], count = SHARDS[shard + 1] - begin;
+                EXPORT(pack)(count, n, b + begin * n, n, 1, rounded, place, 2);
+                place += EXPORT(packed_floats)(count, n, rounded);
+            }
+            EXPORT(sum_of_products)(m, n, shards, SHARDS, a, 1, m, packed, y, n, rounded, 1 + one);
+            floats_told("sum of products", y, m * n);
+        }
+        EXPORT(sum_of_rows)(shards, SHARDS, n, b, n, y, 2);
+        floats_told("sum of rows", y, n);
+    }
+}
+
 static void norms(void) {
     const int64_t m = 19, n = 77;
     float *x = numbers(4, m * n), *above = numbers(5, m * n), *weight = numbers(6, n), *bias = numbers(7, n);
@@ -71,9 +95,11 @@ static void norms(void) {
         floats_told("norm", y, m * n);
         EXPORT(norm_by_x)(m, n, above, n, x, n, weight, means, scales, centred, y, 2);
         floats_told("norm, by x", y, m * n);
-        EXPORT(norm_by_weight)(m, n, above, n, x, n, means, scales, y, by_bias, 2);
-        floats_told("norm, by weight", y, n);
-        floats_told("norm, by bias", by_bias, n);
+        for (int alone = 0; alone < 2; alone++) {
+            EXPORT(norm_by_weight)(alone ? 1 : 5, alone ? ALONE : SHARDS, n, above, n, x, n, means, scales, y, by_bias, 2);
+            floats_told("norm, by weight", y, n);
+            floats_told("norm, by bias", by_bias, n);
+        }
     }
 }
 
@@ -125,8 +151,13 @@ static void rows(void) {
     }
     static const int64_t starts[] = {0, 1, 1, 9, 21}, blocks[] = {0, 16, 16, 1000, 1743};
     double sums[4];
-    EXPORT(add_rows)(4, n, order, starts, x, n, y, 2);
+    static const int64_t owners[] = {0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 5, 5, 5, 6, 6, 6, 8, 8, 8, 8, 9};
+    int64_t ascending[21];
+    for (int64_t row = 0; row < m; row++) ascending[row] = row;
+    EXPORT(add_rows)(4, n, order, starts, 0, x, n, y, 2);
     floats_told("sums of rows", y, 4 * n);
+    EXPORT(add_rows)(4, n, ascending, starts, owners, x, n, y, 2);
+    floats_told("sums of rows of shards", y, 4 * n);
     EXPORT(squares)(4, blocks, x, sums, 2);
     told("sums of squares", sums, sizeof sums);
 }
@@ -156,6 +187,7 @@ static void attention(void) {
 
 void EXPORT(battery)(void) {
     products();
+    sums_over_shards();
     norms();
     elements();
     rows();

@@ -12,7 +12,7 @@ from torch import Tensor
 from retort.core.config import load_recipe
 from retort.models.packed.forms import packed_form
 from retort.models.packed.heads import answered
-from retort.models.packed.layers import Pass
+from retort.models.packed.passes import Pass
 from retort.models.packed.sequences import Sequences, packed
 from retort.train.recipe import TrainingRecipe, recipes
 from retort.train.tasks.open import open_task

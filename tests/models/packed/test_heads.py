@@ -9,8 +9,8 @@ import torch
 from retort.models.classifier import ClassificationHead
 from retort.models.config import HeadConfig
 from retort.models.packed.heads import answered, pool
-from retort.models.packed.layers import Pass
-from retort.models.packed.sequences import Places, Sequences, packed, padded
+from retort.models.packed.passes import Pass, Places
+from retort.models.packed.sequences import Sequences, packed, padded
 
 Pooling = Literal["cls", "mean", "max", "attention"]
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "max", "attention")
@@ -78,7 +78,12 @@ def test_dropout_of_the_head_is_a_function_of_the_place() -> None:
     with torch.no_grad():
         made = [
             answered(head.config, weights, hidden, offsets, Pass(places))
-            for places in (None, Places(0, 1, 0), Places(0, 1, 0), Places(0, 2, 0))
+            for places in (
+                None,
+                Places(0, 1, range(1)),
+                Places(0, 1, range(1)),
+                Places(0, 2, range(1)),
+            )
         ]
     assert torch.equal(made[1], made[2])
     assert not torch.equal(made[0], made[1])

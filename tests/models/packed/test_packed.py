@@ -21,8 +21,8 @@ from transformers import (
 
 from retort.models.config import WeightsConfig
 from retort.models.packed.forms import packed_form
-from retort.models.packed.layers import Pass
-from retort.models.packed.sequences import Places, Sequences, packed, padded
+from retort.models.packed.passes import Pass, Places
+from retort.models.packed.sequences import Sequences, packed, padded
 from retort.models.weights import find_weights
 
 SIZES: dict[str, Any] = {
@@ -131,7 +131,7 @@ def test_a_sequence_has_the_same_bits_in_any_company_and_by_any_threads(name: st
 
 
 def _at(seed: int, step: int, shard: int) -> Pass:
-    return Pass(Places(seed, step, shard))
+    return Pass(Places(seed, step, range(shard, shard + 1)))
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -6,6 +6,7 @@ is not the reader's matter: all ranks together see every sample once an epoch, w
 number, and a run may go on with another number of ranks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,36 @@ class TextBatch:
         ids: int64 [texts, length], token numbers with special tokens, padded on the right.
         mask: int64, same shape; 1 where there is a token, 0 where there is padding.
         labels: int64 [texts]; -1 without a label.
+        shards: where the texts of each shard begin and the last end, int64 [shards + 1].
     """
 
     documents: NDArray[np.int64]
     ids: NDArray[np.int64]
     mask: NDArray[np.int64]
     labels: NDArray[np.int64]
+    shards: NDArray[np.int64]
+
+    @property
+    def tokens(self) -> int:
+        """Without padding."""
+        return int(self.mask.sum())
+
+    @classmethod
+    def joined(cls, batches: "Sequence[TextBatch]") -> "TextBatch":
+        """The texts of one after those of another, each padded to the longest of all."""
+        width = max(one.ids.shape[1] for one in batches)
+
+        def whole(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+            wide = [np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in parts]
+            return np.concatenate(wide)
+
+        return cls(
+            np.concatenate([one.documents for one in batches]),
+            whole([one.ids for one in batches]),
+            whole([one.mask for one in batches]),
+            np.concatenate([one.labels for one in batches]),
+            _joined([one.shards for one in batches]),
+        )
 
 
 @dataclass(frozen=True)
@@ -46,11 +71,34 @@ class BlockBatch:
         ids: int64 [blocks, tokens + 1].
         targets: int64 [blocks], number of targets that count: fewer in the last block of a part,
             which is filled up with boundary tokens.
+        shards: where the blocks of each shard begin and the last end, int64 [shards + 1].
     """
 
     blocks: NDArray[np.int64]
     ids: NDArray[np.int64]
     targets: NDArray[np.int64]
+    shards: NDArray[np.int64]
+
+    @property
+    def tokens(self) -> int:
+        """Inputs."""
+        return self.ids.size - len(self.ids)
+
+    @classmethod
+    def joined(cls, batches: "Sequence[BlockBatch]") -> "BlockBatch":
+        """The blocks of one after those of another."""
+        return cls(
+            np.concatenate([one.blocks for one in batches]),
+            np.concatenate([one.ids for one in batches]),
+            np.concatenate([one.targets for one in batches]),
+            _joined([one.shards for one in batches]),
+        )
+
+
+def _joined(shards: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Where each shard begins of batches that lie one after another."""
+    sizes = np.concatenate([np.diff(one) for one in shards])
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -129,7 +177,8 @@ class ClassificationReader:
     def texts(self, documents: NDArray[np.int64]) -> TextBatch:
         """The batch of the documents with these numbers, in their order."""
         tokens = self._collator.batch([self._part.document(one) for one in documents.tolist()])
-        return TextBatch(documents, tokens.ids, tokens.mask, self._part.labels[documents])
+        labels = self._part.labels[documents]
+        return TextBatch(documents, tokens.ids, tokens.mask, labels, np.array([0, len(documents)]))
 
     def _of_step(self, step: int) -> NDArray[np.int64]:
         """The documents of a step, [shards, size]."""
@@ -211,7 +260,7 @@ class BlockReader:
                 row[:] = piece
             else:
                 self._across(row, shard, place)
-        return BlockBatch(blocks, ids, self._counted(blocks))
+        return BlockBatch(blocks, ids, self._counted(blocks), np.array([0, len(blocks)]))
 
     def _counted(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.minimum(self._tokens, self._total - blocks * self._tokens)

@@ -17,15 +17,18 @@ void EXPORT(pack)(int64_t k, int64_t n, const float *b, int64_t stride_k, int64_
 void EXPORT(product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t stride_m, int64_t stride_k,
                      const float *packed, const float *bias, float *result, int64_t stride_result, int accumulates,
                      int is_rounded, int threads);
+void EXPORT(sum_of_products)(int64_t m, int64_t n, int64_t shards, const int64_t *starts, const float *a,
+                             int64_t stride_m, int64_t stride_k, const float *packed, float *result,
+                             int64_t stride_result, int is_rounded, int threads);
 
 /* norms.c */
 void EXPORT(norm)(int64_t m, int64_t n, const float *x, int64_t stride_x, const float *weight, const float *bias,
                   float epsilon, int centred, float *y, float *means, float *scales, int threads);
 void EXPORT(norm_by_x)(int64_t m, int64_t n, const float *above, int64_t stride_above, const float *x, int64_t stride_x,
                        const float *weight, float *means, float *scales, int centred, float *by_x, int threads);
-void EXPORT(norm_by_weight)(int64_t m, int64_t n, const float *above, int64_t stride_above, const float *x,
-                            int64_t stride_x, float *means, float *scales, float *by_weight, float *by_bias,
-                            int threads);
+void EXPORT(norm_by_weight)(int64_t shards, const int64_t *starts, int64_t n, const float *above, int64_t stride_above,
+                            const float *x, int64_t stride_x, float *means, float *scales, float *by_weight,
+                            float *by_bias, int threads);
 
 /* elementwise.c */
 void EXPORT(apply)(int function, int64_t n, const float *x, float *result, int threads);
@@ -49,8 +52,10 @@ void EXPORT(cross_entropy)(int64_t m, int64_t n, const float *x, int64_t stride,
 void EXPORT(cross_entropy_gradient)(int64_t m, int64_t n, const float *above, const float *x, int64_t stride,
                                     const int64_t *targets, const float *weights, float smoothing, float *highest,
                                     float *totals, float *result, int threads);
-void EXPORT(add_rows)(int64_t count, int64_t n, const int64_t *order, const int64_t *starts, const float *x,
-                      int64_t stride, float *result, int threads);
+void EXPORT(add_rows)(int64_t count, int64_t n, const int64_t *order, const int64_t *starts, const int64_t *shards,
+                      const float *x, int64_t stride, float *result, int threads);
+void EXPORT(sum_of_rows)(int64_t shards, const int64_t *starts, int64_t n, const float *x, int64_t stride,
+                         float *result, int threads);
 void EXPORT(squares)(int64_t blocks, const int64_t *starts, const float *x, double *result, int threads);
 
 /* attention.c */

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "kernels.h"
+#include "shards.h"
 #include "threads.h"
 #include "vectors.h"
 
@@ -10,7 +11,8 @@
 enum { ROWS = 16, COLUMNS = 4 * PARTIAL };
 
 typedef struct {
-    int64_t m, n, stride_x, stride_above;
+    int64_t m, n, stride_x, stride_above, shards;
+    const int64_t *starts;
     const float *x, *above, *weight, *bias;
     float epsilon;
     int centred;
@@ -90,23 +92,34 @@ static void columns(void *context, int64_t number) {
     const int64_t end = least(it->n, (number + 1) * COLUMNS);
     for (int64_t column = number * COLUMNS; column < end; column += PARTIAL) {
         const int64_t count = end - column;
-        Partial by_weight = {0}, by_bias = {0};
-        for (int64_t row = 0; row < it->m; row++) {
-            const Partial above = load_some(it->above + row * it->stride_above + column, count);
-            const Partial x = load_some(it->x + row * it->stride_x + column, count);
-            by_weight = fused(above, (x - it->means[row]) * it->scales[row], by_weight);
-            by_bias += above;
+        Partial weights[WAITING], biases[WAITING];
+        int64_t waiting = 0;
+        for (int64_t shard = 0; shard < it->shards; shard++) {
+            Partial by_weight = {0}, by_bias = {0};
+            for (int64_t row = it->starts[shard]; row < it->starts[shard + 1]; row++) {
+                const Partial above = load_some(it->above + row * it->stride_above + column, count);
+                const Partial x = load_some(it->x + row * it->stride_x + column, count);
+                by_weight = fused(above, (x - it->means[row]) * it->scales[row], by_weight);
+                by_bias += above;
+            }
+            weights[waiting] = by_weight;
+            biases[waiting++] = by_bias;
+            for (int64_t left = additions(shard, it->shards, waiting); left > 0; left--, waiting--) {
+                weights[waiting - 2] += weights[waiting - 1];
+                biases[waiting - 2] += biases[waiting - 1];
+            }
         }
-        store_some(it->result + column, by_weight, count);
-        if (it->by_bias) store_some(it->by_bias + column, by_bias, count);
+        store_some(it->result + column, weights[0], count);
+        store_some(it->by_bias + column, biases[0], count);
     }
 }
 
-/* The gradients by weight and bias: chains over the rows. */
-void EXPORT(norm_by_weight)(int64_t m, int64_t n, const float *above, int64_t stride_above, const float *x,
-                            int64_t stride_x, float *means, float *scales, float *by_weight, float *by_bias,
-                            int threads) {
-    Norm norm = {.m = m, .n = n, .stride_x = stride_x, .stride_above = stride_above, .x = x, .above = above,
-                 .means = means, .scales = scales, .result = by_weight, .by_bias = by_bias};
+/* The gradients by weight and bias: chains over the rows of a shard, which begin at its start; their sums along the
+ * canonical tree. */
+void EXPORT(norm_by_weight)(int64_t shards, const int64_t *starts, int64_t n, const float *above, int64_t stride_above,
+                            const float *x, int64_t stride_x, float *means, float *scales, float *by_weight,
+                            float *by_bias, int threads) {
+    Norm norm = {.n = n, .shards = shards, .starts = starts, .stride_x = stride_x, .stride_above = stride_above, .x = x,
+                 .above = above, .means = means, .scales = scales, .result = by_weight, .by_bias = by_bias};
     retort_in_parts(columns, &norm, (n + COLUMNS - 1) / COLUMNS, threads);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "shards.h"
 #include "threads.h"
 #include "vectors.h"
 
@@ -30,6 +31,8 @@ enum { LANES = 4, ROWS = 8 };
 enum { VECTORS = 2, COLUMNS = LANES * VECTORS };
 /* Blocks that the second cache holds: a panel of DEPTH x COLUMNS, and rows of DEPTH x BLOCK. */
 enum { DEPTH = 512, BLOCK = 12 * ROWS };
+/* Columns of a part of a sum over shards: the sums that wait are to stay in the second cache. */
+enum { WIDTH = 128 };
 /* A product of fewer multiplications is over before another thread has woken. */
 enum { WORTH_A_THREAD = 1 << 17 };
 
@@ -371,14 +374,14 @@ static void added(float *restrict result, const float *restrict bias, int64_t be
     for (int64_t j = begin; j < end; j++) result[j] += bias[j];
 }
 
-static void part(void *context, int64_t number) {
-    const Product *it = context;
+/* result[rows][end - begin] = a[row...][k] b[k][begin...], or goes on with what result holds. */
+static void multiplied(const Product *it, int64_t row, int64_t rows, int64_t begin, int64_t end, float *result,
+                       int64_t stride) {
     _Alignas(64) static _Thread_local float left[BLOCK * DEPTH];
-    const int64_t row = number % it->blocks * BLOCK, rows = least(BLOCK, it->m - row);
-    const int64_t begin = number / it->blocks * it->panels_each * COLUMNS;
-    const int64_t end = least(it->n, begin + it->panels_each * COLUMNS);
     const int64_t floats = floats_of(it->k, it->is_rounded);
     Tile *const *tiles = TILES[it->is_rounded];
+    for (int64_t i = 0; it->k == 0 && !it->accumulates && i < rows; i++)
+        memset(result + i * stride, 0, (size_t)(end - begin) * sizeof *result);
     flush(it->is_rounded);
     for (int64_t k = 0; k < floats; k += DEPTH) {
         const int64_t depth = least(DEPTH, floats - k);
@@ -389,21 +392,26 @@ static void part(void *context, int64_t number) {
             const float *right = it->packed + column * floats + k * COLUMNS;
             for (int64_t first = 0; first < rows; first += ROWS) {
                 const int64_t some = least(ROWS, rows - first);
-                float *result = it->result + (row + first) * it->stride_result + column;
+                float *to = result + first * stride + column - begin;
                 const float *strip = left + first * depth;
                 if (columns == COLUMNS)
-                    tiles[some - 1](depth, strip, right, result, it->stride_result, begins);
+                    tiles[some - 1](depth, strip, right, to, stride, begins);
                 else
-                    narrow(tiles[some - 1], some, columns, depth, strip, right, result, it->stride_result, begins);
+                    narrow(tiles[some - 1], some, columns, depth, strip, right, to, stride, begins);
             }
         }
     }
     flush(0);
-    for (int64_t i = row; i < row + rows; i++) {
-        float *result = it->result + i * it->stride_result;
-        if (it->k == 0 && !it->accumulates) memset(result + begin, 0, (size_t)(end - begin) * sizeof *result);
-        if (it->bias) added(result, it->bias, begin, end);
-    }
+}
+
+static void part(void *context, int64_t number) {
+    const Product *it = context;
+    const int64_t row = number % it->blocks * BLOCK, rows = least(BLOCK, it->m - row);
+    const int64_t begin = number / it->blocks * it->panels_each * COLUMNS;
+    const int64_t end = least(it->n, begin + it->panels_each * COLUMNS);
+    float *result = it->result + row * it->stride_result;
+    multiplied(it, row, rows, begin, end, result + begin, it->stride_result);
+    for (int64_t i = 0; it->bias && i < rows; i++) added(result + i * it->stride_result, it->bias, begin, end);
 }
 
 /* result[m][n] = a[m][k] b[k][n] (+ bias[n]), or goes on with what result holds; b as `pack` has it. */
@@ -420,4 +428,47 @@ void EXPORT(product)(int64_t m, int64_t n, int64_t k, const float *a, int64_t st
     Product product = {m, n, k, stride_m, stride_k, stride_result, a, packed, bias, result, blocks, each, accumulates,
                        is_rounded};
     retort_in_parts(part, &product, blocks * ((panels + each - 1) / each), threads);
+}
+
+typedef struct {
+    Product product;
+    int64_t shards;
+    const int64_t *starts;
+} Sum;
+
+static void part_of_sum(void *context, int64_t number) {
+    const Sum *it = context;
+    _Alignas(64) static _Thread_local float waiting[WAITING - 1][BLOCK * WIDTH];
+    Product one = it->product;
+    const int64_t row = number % one.blocks * BLOCK, rows = least(BLOCK, one.m - row);
+    const int64_t begin = number / one.blocks * WIDTH, columns = least(WIDTH, one.n - begin);
+    const int64_t padded = (one.n + COLUMNS - 1) / COLUMNS * COLUMNS;
+    /* The one that is lowest on the stack becomes the result. */
+    float *sums[WAITING] = {one.result + row * one.stride_result + begin};
+    int64_t strides[WAITING] = {one.stride_result}, count = 0;
+    for (int64_t place = 1; place < WAITING; place++) sums[place] = waiting[place - 1], strides[place] = WIDTH;
+    for (int64_t shard = 0; shard < it->shards; shard++) {
+        one.k = it->starts[shard + 1] - it->starts[shard];
+        one.a = it->product.a + it->starts[shard] * one.stride_k;
+        multiplied(&one, row, rows, begin, begin + columns, sums[count], strides[count]);
+        one.packed += padded * floats_of(one.k, one.is_rounded);
+        count++;
+        for (int64_t left = additions(shard, it->shards, count); left > 0; left--, count--)
+            for (int64_t i = 0; i < rows; i++)
+                added(sums[count - 2] + i * strides[count - 2], sums[count - 1] + i * WIDTH, 0, columns);
+    }
+}
+
+/* result[m][n] = the products of each shard's columns of a and rows of b, added along the canonical tree. A shard's k
+ * begin at its start; `packed` has the rows of one shard after those of another, each as `pack` has them. */
+void EXPORT(sum_of_products)(int64_t m, int64_t n, int64_t shards, const int64_t *starts, const float *a,
+                             int64_t stride_m, int64_t stride_k, const float *packed, float *result,
+                             int64_t stride_result, int is_rounded, int threads) {
+    if (m == 0 || n == 0) return;
+    const int64_t blocks = (m + BLOCK - 1) / BLOCK;
+    if (m * n * (starts[shards] - starts[0]) < WORTH_A_THREAD) threads = 1;
+    Sum sum = {{.m = m, .n = n, .stride_m = stride_m, .stride_k = stride_k, .stride_result = stride_result, .a = a,
+                .packed = packed, .result = result, .blocks = blocks, .is_rounded = is_rounded},
+               shards, starts};
+    retort_in_parts(part_of_sum, &sum, blocks * ((n + WIDTH - 1) / WIDTH), threads);
 }

@@ -3,6 +3,7 @@
 
 #include "functions.h"
 #include "kernels.h"
+#include "shards.h"
 #include "threads.h"
 
 enum { ROWS = 16 };
@@ -154,28 +155,86 @@ void EXPORT(cross_entropy_gradient)(int64_t m, int64_t n, const float *above, co
 
 typedef struct {
     int64_t count, n, stride;
-    const int64_t *order, *starts;
+    const int64_t *order, *starts, *shards;
     const float *x;
     float *result;
 } Chosen;
+
+static inline int64_t shard_of(const Chosen *it, int64_t one) { return it->shards ? it->shards[it->order[one]] : 0; }
+
+/* The sum of the numbers from i on of those rows, from `*one` on, that are of its shard. */
+static inline Partial sum_of_shard(const Chosen *it, int64_t row, int64_t i, int64_t *one) {
+    const int64_t end = it->starts[row + 1], shard = shard_of(it, *one);
+    Partial sum = {0};
+    for (; *one < end && shard_of(it, *one) == shard; ++*one)
+        sum += load_some(it->x + it->order[*one] * it->stride + i, it->n - i);
+    return sum;
+}
 
 static void add_rows(void *context, int64_t number) {
     const Chosen *it = context;
     const int64_t end = least(it->count, (number + 1) * ROWS);
     for (int64_t row = number * ROWS; row < end; row++)
         for (int64_t i = 0; i < it->n; i += PARTIAL) {
-            Partial sum = {0};
-            for (int64_t one = it->starts[row]; one < it->starts[row + 1]; one++)
-                sum += load_some(it->x + it->order[one] * it->stride + i, it->n - i);
-            store_some(it->result + row * it->n + i, sum, it->n - i);
+            /* A shard without a row would add zero, which changes no sum: these begin with +0. Two that wait meet at the
+             * level of the highest bit in which their numbers differ. */
+            Partial waiting[WAITING] = {{0}};
+            int levels[WAITING];
+            int64_t count = 0, last = 0, one = it->starts[row];
+            while (one < it->starts[row + 1]) {
+                const int64_t shard = shard_of(it, one);
+                const int level = count ? 63 - __builtin_clzll((uint64_t)(shard ^ last)) : 0;
+                for (; count > 1 && levels[count - 1] < level; count--) waiting[count - 2] += waiting[count - 1];
+                levels[count] = level;
+                waiting[count++] = sum_of_shard(it, row, i, &one);
+                last = shard;
+            }
+            for (; count > 1; count--) waiting[count - 2] += waiting[count - 1];
+            store_some(it->result + row * it->n + i, waiting[0], it->n - i);
         }
 }
 
-/* result[row] = +0 + x[order[starts[row]]] + ... + x[order[starts[row + 1] - 1]] */
-void EXPORT(add_rows)(int64_t count, int64_t n, const int64_t *order, const int64_t *starts, const float *x,
-                      int64_t stride, float *result, int threads) {
-    Chosen it = {count, n, stride, order, starts, x, result};
+/* result[row] = +0 + x[order[starts[row]]] + ... + x[order[starts[row + 1] - 1]] of the rows of each shard, and these
+ * sums along the canonical tree. `shards` has the shard of each row of x, ascending along the order of a row; without it
+ * all are of one. */
+void EXPORT(add_rows)(int64_t count, int64_t n, const int64_t *order, const int64_t *starts, const int64_t *shards,
+                      const float *x, int64_t stride, float *result, int threads) {
+    Chosen it = {count, n, stride, order, starts, shards, x, result};
     retort_in_parts(add_rows, &it, (count + ROWS - 1) / ROWS, threads);
+}
+
+typedef struct {
+    int64_t n, stride, shards;
+    const int64_t *starts;
+    const float *x;
+    float *result;
+} Columns;
+
+enum { BESIDE = 4 };
+
+static void add_columns(void *context, int64_t number) {
+    const Columns *it = context;
+    const int64_t first = number * BESIDE * PARTIAL, rest = it->n - first;
+    Partial waiting[WAITING][BESIDE];
+    int64_t count = 0;
+    for (int64_t shard = 0; shard < it->shards; shard++) {
+        Partial sums[BESIDE] = {{0}};
+        for (int64_t row = it->starts[shard]; row < it->starts[shard + 1]; row++)
+            for (int64_t i = 0; i < BESIDE && i * PARTIAL < rest; i++)
+                sums[i] += load_some(it->x + row * it->stride + first + i * PARTIAL, rest - i * PARTIAL);
+        memcpy(waiting[count++], sums, sizeof sums);
+        for (int64_t left = additions(shard, it->shards, count); left > 0; left--, count--)
+            for (int64_t i = 0; i < BESIDE; i++) waiting[count - 2][i] += waiting[count - 1][i];
+    }
+    for (int64_t i = 0; i < BESIDE && i * PARTIAL < rest; i++)
+        store_some(it->result + first + i * PARTIAL, waiting[0][i], rest - i * PARTIAL);
+}
+
+/* result[n] = the sum of all rows of x: chains over those of a shard from +0 on, added along the canonical tree. */
+void EXPORT(sum_of_rows)(int64_t shards, const int64_t *starts, int64_t n, const float *x, int64_t stride,
+                         float *result, int threads) {
+    Columns it = {n, stride, shards, starts, x, result};
+    retort_in_parts(add_columns, &it, (n + BESIDE * PARTIAL - 1) / (BESIDE * PARTIAL), threads);
 }
 
 typedef double Doubles __attribute__((vector_size(8 * PARTIAL)));

@@ -20,6 +20,7 @@ FOR_EACH = [_HERE + name for name in [
 HEADERS = [_HERE + name for name in [
     "functions.h",
     "kernels.h",
+    "shards.h",
     "threads.h",
     "vectors.h",
 ]]

@@ -12,16 +12,15 @@ from retort.kernels.products import linear, matmul
 from retort.kernels.rotary import Tables, rotated, tables
 from retort.models.packed.layers import (
     ACTIVATIONS,
-    EXACT,
     Heads,
-    Pass,
     Weights,
     attend,
     dense,
     normed,
     refuse_longer,
 )
-from retort.models.packed.sequences import Sequences, dropped_at
+from retort.models.packed.passes import EXACT, Pass, dropped_at
+from retort.models.packed.sequences import Sequences
 
 _EMBEDDINGS = -1
 _tables = cache(tables)
@@ -67,23 +66,26 @@ class PackedLlama:
             ValueError: a sequence is longer than the model's positions, or an id not one of its tokens.
         """
         refuse_longer(sequences.longest, self.positions)
+        how = how.of_tokens(sequences.offsets)
         table = weights["model.embed_tokens.weight"]
-        hidden = embedding(table, sequences.ids)
+        hidden = embedding(table, sequences.ids, how.shards)
         positions = sequences.positions
         turned = _tables(self.positions, self.heads.width // 2, self.base)
         for layer in range(self.layers):
             name = f"model.layers.{layer}"
-            seen = rms_norm(hidden, weights[f"{name}.input_layernorm.weight"], self.epsilon)
+            before = weights[f"{name}.input_layernorm.weight"]
+            seen = rms_norm(hidden, before, self.epsilon, how.shards)
             parts = self._parts(weights, name, seen, (positions, turned), how)
-            mixed = attend(parts, sequences.offsets, self.heads, how.places, layer)
+            mixed = attend(parts, sequences.offsets, self.heads, how, layer)
             hidden = hidden + dense(weights, f"{name}.self_attn.o_proj", mixed, how)
             after = weights[f"{name}.post_attention_layernorm.weight"]
-            seen = rms_norm(hidden, after, self.epsilon)
+            seen = rms_norm(hidden, after, self.epsilon, how.shards)
             gate = ACTIVATIONS[self.activation](dense(weights, f"{name}.mlp.gate_proj", seen, how))
             inner = gate * dense(weights, f"{name}.mlp.up_proj", seen, how)
             hidden = hidden + dense(weights, f"{name}.mlp.down_proj", inner, how)
-        hidden = rms_norm(hidden, weights["model.norm.weight"], self.epsilon)
-        return linear(hidden, weights.get("lm_head.weight", table), rounded=how.rounded)
+        hidden = rms_norm(hidden, weights["model.norm.weight"], self.epsilon, how.shards)
+        head = weights.get("lm_head.weight", table)
+        return linear(hidden, head, rounded=how.rounded, shards=how.shards)
 
     def _parts(
         self, weights: Weights, name: str, seen: Tensor, places: tuple[Tensor, Tables], how: Pass
@@ -133,31 +135,35 @@ class PackedGPT2:
     def __call__(self, weights: Weights, sequences: Sequences, how: Pass = EXACT) -> Tensor:
         """As `PackedLlama.__call__`."""
         refuse_longer(sequences.longest, self.positions)
+        how = how.of_tokens(sequences.offsets)
         table = weights["transformer.wte.weight"]
-        hidden = embedding(table, sequences.ids)
-        hidden = hidden + embedding(weights["transformer.wpe.weight"], sequences.positions)
-        hidden = dropped_at(hidden, self.embeddings_dropout, how.places, _EMBEDDINGS, "embeddings")
+        hidden = embedding(table, sequences.ids, how.shards)
+        hidden = hidden + embedding(
+            weights["transformer.wpe.weight"], sequences.positions, how.shards
+        )
+        hidden = dropped_at(hidden, self.embeddings_dropout, how, _EMBEDDINGS, "embeddings")
         for layer in range(self.layers):
             name = f"transformer.h.{layer}"
-            seen = normed(weights, f"{name}.ln_1", hidden, self.epsilon)
+            seen = normed(weights, f"{name}.ln_1", hidden, self.epsilon, how)
             together = self._product(weights, f"{name}.attn.c_attn", seen, how)
             q, k, v = together.chunk(3, dim=1)
-            mixed = attend((q, k, v), sequences.offsets, self.heads, how.places, layer)
+            mixed = attend((q, k, v), sequences.offsets, self.heads, how, layer)
             mixed = self._product(weights, f"{name}.attn.c_proj", mixed, how)
             hidden = (
-                dropped_at(mixed, self.residual_dropout, how.places, layer, "attention output")
-                + hidden
+                dropped_at(mixed, self.residual_dropout, how, layer, "attention output") + hidden
             )
-            seen = normed(weights, f"{name}.ln_2", hidden, self.epsilon)
+            seen = normed(weights, f"{name}.ln_2", hidden, self.epsilon, how)
             inner = ACTIVATIONS[self.activation](
                 self._product(weights, f"{name}.mlp.c_fc", seen, how)
             )
             outer = self._product(weights, f"{name}.mlp.c_proj", inner, how)
-            hidden = hidden + dropped_at(outer, self.residual_dropout, how.places, layer, "output")
-        hidden = normed(weights, "transformer.ln_f", hidden, self.epsilon)
-        return linear(hidden, weights.get("lm_head.weight", table), rounded=how.rounded)
+            hidden = hidden + dropped_at(outer, self.residual_dropout, how, layer, "output")
+        hidden = normed(weights, "transformer.ln_f", hidden, self.epsilon, how)
+        head = weights.get("lm_head.weight", table)
+        return linear(hidden, head, rounded=how.rounded, shards=how.shards)
 
     def _product(self, weights: Weights, name: str, x: Tensor, how: Pass) -> Tensor:
         """Its matrices are [inputs, outputs], the other way round than those of others."""
-        made: Tensor = matmul(x, weights[f"{name}.weight"], weights[f"{name}.bias"], how.rounded)
+        weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        made: Tensor = matmul(x, weight, bias, how.rounded, how.shards)
         return made

@@ -13,16 +13,15 @@ from transformers import PretrainedConfig
 from retort.kernels.embeddings import embedding
 from retort.models.packed.layers import (
     ACTIVATIONS,
-    EXACT,
     Heads,
-    Pass,
     Weights,
     attend,
     dense,
     normed,
     refuse_longer,
 )
-from retort.models.packed.sequences import Sequences, dropped_at
+from retort.models.packed.passes import EXACT, Pass, dropped_at
+from retort.models.packed.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,7 @@ class PackedEncoder:
         Raises:
             ValueError: a sequence is longer than the model's positions, or an id not one of its tokens.
         """
+        how = how.of_tokens(sequences.offsets)
         hidden = self._embedded(weights, sequences, how)
         for layer in range(self.layers):
             hidden = self._layer(weights, hidden, sequences.offsets, how, layer)
@@ -133,14 +133,14 @@ class PackedEncoder:
 
     def _embedded(self, weights: Weights, sequences: Sequences, how: Pass) -> Tensor:
         refuse_longer(sequences.longest, self.positions)
-        words = embedding(weights["embeddings.word_embeddings.weight"], sequences.ids)
+        words = embedding(weights["embeddings.word_embeddings.weight"], sequences.ids, how.shards)
         types = weights.get("embeddings.token_type_embeddings.weight")
         if types is not None:
-            words = words + embedding(types, torch.zeros_like(sequences.ids))
+            words = words + embedding(types, torch.zeros_like(sequences.ids), how.shards)
         table = weights["embeddings.position_embeddings.weight"]
-        words = words + embedding(table, self._positions(sequences))
-        words = normed(weights, "embeddings.LayerNorm", words, self.epsilon)
-        words = dropped_at(words, self.dropout, how.places, _EMBEDDINGS, "embeddings")
+        words = words + embedding(table, self._positions(sequences), how.shards)
+        words = normed(weights, "embeddings.LayerNorm", words, self.epsilon, how)
+        words = dropped_at(words, self.dropout, how, _EMBEDDINGS, "embeddings")
         if "embeddings_project.weight" in weights:
             return dense(weights, "embeddings_project", words, how)
         return words
@@ -172,12 +172,12 @@ class PackedEncoder:
             dense(weights, called(one), hidden, how)
             for one in (names.query, names.key, names.value)
         )
-        mixed = attend((q, k, v), offsets, self.heads, how.places, layer)
+        mixed = attend((q, k, v), offsets, self.heads, how, layer)
         mixed = dense(weights, called(names.attention), mixed, how)
         if self.attention_output_dropout:
-            mixed = dropped_at(mixed, self.dropout, how.places, layer, "attention output")
-        hidden = normed(weights, called(names.attention_norm), mixed + hidden, self.epsilon)
+            mixed = dropped_at(mixed, self.dropout, how, layer, "attention output")
+        hidden = normed(weights, called(names.attention_norm), mixed + hidden, self.epsilon, how)
         inner = ACTIVATIONS[self.activation](dense(weights, called(names.inner), hidden, how))
         outer = dense(weights, called(names.outer), inner, how)
-        outer = dropped_at(outer, self.dropout, how.places, layer, "output")
-        return normed(weights, called(names.outer_norm), outer + hidden, self.epsilon)
+        outer = dropped_at(outer, self.dropout, how, layer, "output")
+        return normed(weights, called(names.outer_norm), outer + hidden, self.epsilon, how)

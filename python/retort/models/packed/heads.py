@@ -9,8 +9,8 @@ from retort.kernels.embeddings import embedding, summed
 from retort.kernels.products import matmul
 from retort.kernels.rows import softmaxed
 from retort.models.config import HeadConfig
-from retort.models.packed.layers import Pass, Weights, dense, normed
-from retort.models.packed.sequences import dropped_at
+from retort.models.packed.layers import Weights, dense, normed
+from retort.models.packed.passes import EXACT, Pass, dropped_at
 
 _HEAD = -2
 """The layer of a place above all layers."""
@@ -27,14 +27,17 @@ def answered(
         hidden: of all tokens, [tokens, width].
         offsets: of the texts, as in `Sequences`.
     """
-    pooled = pool(config, weights, hidden, offsets)
+    pooled = pool(config, weights, hidden, offsets, how.of_tokens(offsets))
+    how = how.of_sequences()
     if config.layer_norm:
-        pooled = normed(weights, "norm", pooled, _EPSILON)
-    pooled = dropped_at(pooled, config.dropout, how.places, _HEAD, "pooled")
-    return dense(weights, "classify", pooled)
+        pooled = normed(weights, "norm", pooled, _EPSILON, how)
+    pooled = dropped_at(pooled, config.dropout, how, _HEAD, "pooled")
+    return dense(weights, "classify", pooled, how)
 
 
-def pool(config: HeadConfig, weights: Weights, hidden: Tensor, offsets: Tensor) -> Tensor:
+def pool(
+    config: HeadConfig, weights: Weights, hidden: Tensor, offsets: Tensor, how: Pass = EXACT
+) -> Tensor:
     """One vector for each text, [texts, width]; a text without a token has zeros."""
     lengths = offsets.diff()
     some = (lengths > 0).float()[:, None]
@@ -53,7 +56,7 @@ def pool(config: HeadConfig, weights: Weights, hidden: Tensor, offsets: Tensor) 
         whole = _spread(hidden, real, lowest)
         # As in `ClassificationHead.pool`: equal values share the gradient.
         return whole.amax(dim=1) * some
-    scores = matmul(hidden, weights["query.weight"].t())
+    scores = matmul(hidden, weights["query.weight"].t(), None, False, how.shards)
     shares = softmaxed(_spread(scores, real, float("-inf"))[..., 0])
     mixed = [
         matmul(shares[text : text + 1, : end - begin], hidden[begin:end])

@@ -10,7 +10,7 @@ from retort.kernels.attention import Setting, attended
 from retort.kernels.elementwise import gelu, silu
 from retort.kernels.norms import layer_norm
 from retort.kernels.products import linear
-from retort.models.packed.sequences import Places
+from retort.models.packed.passes import EXACT, Pass
 
 Weights = Mapping[str, Tensor]
 """By name, float32 on the CPU."""
@@ -26,31 +26,16 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """By their names in a config.json."""
 
 
-@dataclass(frozen=True)
-class Pass:
-    """How a forward pass is made.
-
-    Attributes:
-        places: where in training it is, by which dropout drops; without them nothing is dropped.
-        rounded: whether the factors of the products of layers are, to bfloat16. All else is float32.
-    """
-
-    places: Places | None = None
-    rounded: bool = False
-
-
-EXACT = Pass()
-
-
 def dense(weights: Weights, name: str, x: Tensor, how: Pass = EXACT) -> Tensor:
     """A linear layer, with its bias if it has one. [tokens, inputs] to [tokens, outputs]."""
     weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
-    return linear(x, weight, bias, rounded=how.rounded)
+    return linear(x, weight, bias, rounded=how.rounded, shards=how.shards)
 
 
-def normed(weights: Weights, name: str, x: Tensor, epsilon: float) -> Tensor:
+def normed(weights: Weights, name: str, x: Tensor, epsilon: float, how: Pass = EXACT) -> Tensor:
     """LayerNorm."""
-    return layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return layer_norm(x, weight, bias, epsilon, how.shards)
 
 
 @dataclass(frozen=True)
@@ -71,19 +56,20 @@ class Heads:
     causal: bool
     dropout: float
 
-    def setting(self, places: Places | None, layer: int) -> Setting:
+    def setting(self, how: Pass, layer: int) -> Setting:
         """Of the kernel."""
-        scale = self.width**-0.5
+        scale, places = self.width**-0.5, how.places
         if places is None or self.dropout == 0:
             return Setting(scale, self.causal)
-        return Setting(scale, self.causal, places.dropout(self.dropout, layer, "attention"))
+        dropouts = places.dropouts(self.dropout, layer, "attention")
+        return Setting(scale, self.causal, dropouts, places.sequences)
 
 
 def attend(
     parts: tuple[Tensor, Tensor, Tensor],
     offsets: Tensor,
     heads: Heads,
-    places: Places | None,
+    how: Pass,
     layer: int,
 ) -> Tensor:
     """Attention of a layer.
@@ -97,7 +83,7 @@ def attend(
     q, k, v = (
         one.reshape(len(one), count, heads.width) for one, count in zip(parts, counts, strict=True)
     )
-    mixed = attended(q, k, v, offsets, heads.setting(places, layer))
+    mixed = attended(q, k, v, offsets, heads.setting(how, layer))
     return mixed.reshape(len(q), heads.count * heads.width)
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retort.kernels.elementwise import Dropout, dropout_at, dropped
-
 
 @dataclass(frozen=True)
 class Sequences:
@@ -56,29 +54,3 @@ def padded(rows: Tensor, mask: Tensor) -> Tensor:
     """
     whole = rows.new_zeros(*mask.shape, rows.shape[1])
     return whole.masked_scatter(mask.bool()[..., None], rows)
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where in a run a forward pass is, which decides what dropout drops.
-
-    Attributes:
-        seed, step, shard: of the run; with layer and name they are a place (see `dropout_at`).
-    """
-
-    seed: int
-    step: int
-    shard: int
-
-    def dropout(self, probability: float, layer: int, name: str) -> Dropout:
-        """The dropout of a place in the model."""
-        return dropout_at(probability, self.seed, self.step, self.shard, layer, name)
-
-
-def dropped_at(
-    x: Tensor, probability: float, places: Places | None, layer: int, name: str
-) -> Tensor:
-    """With dropout in training, which is where there are places; otherwise as it is."""
-    if places is None or probability == 0:
-        return x
-    return dropped(x, places.dropout(probability, layer, name))

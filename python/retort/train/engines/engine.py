@@ -1,6 +1,6 @@
 """What turns micro-batches into new weights: the contract's own engine, or DeepSpeed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -10,7 +10,9 @@ File = Literal["model", "optimizer"]
 MicroBatch = Callable[[int, int], Any]
 """Gives the micro-batch of (step from 0, shard)."""
 Loss = Callable[[nn.Module, Any, int], Tensor]
-"""Gives a shard's part of the loss of a step, a float32 scalar: parts just add up."""
+"""Gives the part of each shard of a batch in the loss of a step, float32 [shards]: parts just add up."""
+Joined = Callable[[Sequence[Any]], Any]
+"""Gives one batch of the micro-batches of several shards (see `retort.train.tasks.task.Task`)."""
 
 
 @dataclass(frozen=True)

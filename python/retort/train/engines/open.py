@@ -64,6 +64,7 @@ def open_engine(
         settings,
         world=world,
         micro_batch=task.micro_batch,
+        joined=task.joined,
         loss=task.loss,
         clock=clock,
     )

@@ -22,6 +22,7 @@ from retort.models.checkpoint import classifier_files
 from retort.models.classifier import TextClassifier
 from retort.models.weights import PretrainedWeights, build_classifier
 from retort.train.recipe import TrainingRecipe
+from retort.train.tasks.task import shards_of
 from retort.train.tasks.texts import TextTask
 from retort.train.tasks.tokens import TRAIN
 
@@ -30,6 +31,7 @@ class Classification(TextTask[TextClassifier]):
     """Texts and their labels; see `retort.train.tasks.task.Task`."""
 
     results = LOGITS
+    joined = TextBatch.joined
 
     def __init__(
         self,
@@ -62,7 +64,8 @@ class Classification(TextTask[TextClassifier]):
             torch.from_numpy(one).to(self._device) for one in (batch.ids, batch.mask, batch.labels)
         )
         total = arithmetic_of(model).classification_loss(
-            model(ids, mask), labels, self._device_weights, self._smoothing
+            *(model(ids, mask), labels, self._device_weights, self._smoothing),
+            shards=shards_of(batch),
         )
         return total / self._total(step)
 

@@ -20,6 +20,7 @@ from retort.models.config import LanguageModelConfig
 from retort.models.language_model import LanguageModel, build_language_model, token_losses
 from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.inspection import Inspection, inspect_blocks
+from retort.train.tasks.task import shards_of
 from retort.train.tasks.tokens import TRAIN
 from retort.train.timing.memory_use import check_batch, check_memory
 
@@ -32,6 +33,7 @@ class LanguageModelling:
 
     tokens = None
     results = LOSSES
+    joined = BlockBatch.joined
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class LanguageModelling:
         losses = token_losses(model, torch.from_numpy(batch.ids).to(self._device))
         targets = torch.from_numpy(batch.targets).to(self._device)
         counted = torch.arange(losses.shape[1], device=self._device) < targets[:, None]
-        total = arithmetic_of(model).total(losses.where(counted, 0.0))
+        total = arithmetic_of(model).total(losses.where(counted, 0.0), shards_of(batch))
         return total / self._reader.targets(step)
 
     def seen(self, step: int) -> int:

@@ -1,11 +1,13 @@
 """What is learned, apart from how: batches, their loss, and what held-out documents say."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from retort.data.batches.readers import BlockBatch, TextBatch
 from retort.data.store.store import TokenStore
 from retort.evaluate.report.document_facts import TokenFacts
 from retort.evaluate.report.presentation import Presentation
@@ -52,13 +54,21 @@ class Task(Protocol):
         """
 
     def loss(self, model: nn.Module, batch: Any, step: int) -> Tensor:
-        """A shard's part of the loss of its step, a float32 scalar.
+        """The part of each shard of a batch in the loss of its step, float32 [shards].
 
         The parts of a step add up to its mean loss: each is divided by the weight of the whole
         step, which follows from the step's number.
 
         Args:
-            batch: what `micro_batch` gave.
+            batch: what `micro_batch` gave, or `joined`.
+        """
+
+    @property
+    def joined(self) -> Callable[[Sequence[Any]], Any] | None:
+        """Makes one batch of the micro-batches of several shards, of which `loss` then gives the loss of each.
+
+        Every such batch has `tokens`, how many they are without padding, and `shards`, where the samples of each begin
+        and the last end, int64 [shards + 1]. None where a shard has to be computed by itself.
         """
 
     def seen(self, step: int) -> int:
@@ -81,3 +91,8 @@ class Task(Protocol):
 
     def files(self, threads: int) -> dict[str, bytes]:
         """Files of the checkpoint besides the weights."""
+
+
+def shards_of(batch: TextBatch | BlockBatch) -> Tensor | None:
+    """Where the samples of each shard begin and the last end, int64 [shards + 1]; None of one shard."""
+    return torch.from_numpy(batch.shards) if len(batch.shards) > 2 else None

@@ -96,10 +96,10 @@ class Rank:
             parameters,
             self.layout,
             self.buckets,
-            self.plan,
             roots=[torch.zeros(self.buckets[-1].end) for _ in self.plan.roots],
             on_ready=self.ready.append,
         )
+        self.gradients.start(self.plan)
 
     def run(self, step: int, place: int) -> None:
         self.gradients.begin(place)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from retort.kernels.products import PackedWeights
+from retort.kernels.tensors import MOST_SHARDS
 from retort.models.arithmetic import Portable
 from retort.models.determinism import seed_from
-from retort.models.packed.layers import Pass
-from retort.models.packed.sequences import Places
+from retort.models.packed.passes import Pass, Places
 from retort.models.parameters import ParameterGroup
 from retort.train.engines.contract.exchange import (
     Exchange,
@@ -31,8 +31,21 @@ from retort.train.engines.contract.layout import BLOCK, FlatLayout
 from retort.train.engines.contract.norms import block_squares, norm_of
 from retort.train.engines.contract.shared_vectors import shared_vectors
 from retort.train.engines.contract.sliced_adamw import SlicedAdamW
-from retort.train.engines.contract.tree import plan_range, share_of
-from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, TensorSlice
+from retort.train.engines.contract.tree import (
+    Node,
+    cut,
+    plan_nodes,
+    plan_range,
+    share_of,
+)
+from retort.train.engines.engine import (
+    File,
+    Joined,
+    Loss,
+    MicroBatch,
+    Outcome,
+    TensorSlice,
+)
 from retort.train.processes.world import World
 from retort.train.timing.phases import PhaseClock
 
@@ -45,6 +58,7 @@ class ContractSettings:
         shards: logical shards of a step.
         autocast: matrices are multiplied in bfloat16; weights, gradients and sums are float32.
         bucket: elements that travel together.
+        at_once: tokens of shards that are computed at once, if one has not more.
         block: see `layout.BLOCK`.
     """
 
@@ -55,6 +69,7 @@ class ContractSettings:
     eps: float
     max_grad_norm: float
     bucket: int = 4 << 20
+    at_once: int = 1024
     block: int = BLOCK
 
 
@@ -71,17 +86,21 @@ class ContractEngine:
         micro_batch: MicroBatch,
         loss: Loss,
         clock: PhaseClock,
+        joined: Joined | None = None,
     ) -> None:
         """
         Args:
             model: on the world's device; its trainable parameters are float32 and become views. Where it is
                 portable, so is all that is computed here.
             groups: of all trainable parameters.
+            joined: without it, shards are computed one after the other.
         """
         self.model = model
         self._portable: Portable[Any] | None = getattr(model, "portable", None)
         self._settings, self._world, self._clock = settings, world, clock
         self._micro_batch, self._loss = micro_batch, loss
+        together = self._portable is not None and self._portable.together
+        self._joined = joined if together else None
         self._share = share_of(world.rank, world.size, settings.shards)
 
         # Backward reaches the last ones first.
@@ -90,15 +109,14 @@ class ContractEngine:
         sizes = {name: one.numel() for name, one in self._parameters.items()}
         self._layout = FlatLayout.of(sizes, settings.block)
         self._buckets = self._layout.buckets(world.size, settings.bucket)
-        plan = plan_range(self._share, settings.shards)
-        self._exchange, (self._weights, *roots) = self._open_exchange(1 + len(plan.roots))
+        self._roots = plan_range(self._share, settings.shards).roots
+        self._exchange, (self._weights, *roots) = self._open_exchange(1 + len(self._roots))
         self._flatten()
         self._packed = PackedWeights(model.parameters())
         self._gradients = GradientTree(
             self._parameters,
             self._layout,
             self._buckets,
-            plan,
             roots=roots,
             on_ready=self._send,
         )
@@ -116,8 +134,12 @@ class ContractEngine:
     def step(self, number: int, lr: float) -> Outcome:
         """Run this rank's shards and update the weights on all ranks."""
         self._ready, self._next = set[int](), 0
-        with self._packed.unchanged() if len(self._share) > 1 else nullcontext():
-            losses = [self._run(number, shard, place) for place, shard in enumerate(self._share)]
+        losses: list[float] = []
+        parts = self._parts(number)
+        self._gradients.start(plan_nodes([node for node, _ in parts], self._settings.shards))
+        with self._packed.unchanged() if len(parts) > 1 else nullcontext():
+            for place, (node, batch) in enumerate(parts):
+                losses += self._run(number, node, batch, place)
         with self._clock.phase("communication"):
             gradients = [
                 self._exchange.slice_of_sum(number, self._gradients.roots)
@@ -147,23 +169,42 @@ class ContractEngine:
             for name, values in self._untrained().items():
                 values.copy_(read("model", name))
 
-    def _run(self, number: int, shard: int, place: int) -> float:
+    def _parts(self, number: int) -> list[tuple[Node, Any]]:
+        """What this rank computes at once in a step: subtrees of shards and their batches."""
+        shards, most = self._settings.shards, self._settings.at_once
         with self._clock.phase("data"):
-            batch = self._micro_batch(number, shard)
-        self._gradients.begin(place)
-        with self._pass(number, shard):
-            loss = self._loss(self.model, batch, number)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._gradients.end()
-        return loss.item()
+            batches = {shard: self._micro_batch(number, shard) for shard in self._share}
+            if self._joined is None:
+                return [(Node(0, shard), batch) for shard, batch in batches.items()]
+            # A shard weighs at least as much as lets no more be added up at once than can be.
+            sizes = {
+                shard: max(batch.tokens, -(-most // MOST_SHARDS))
+                for shard, batch in batches.items()
+            }
+            return [
+                (node, self._joined([batches[shard] for shard in node.of(shards)]))
+                for node in cut(self._roots, sizes, most, shards)
+            ]
 
-    def _pass(self, number: int, shard: int) -> AbstractContextManager[object]:
-        """Have a forward pass drop and round as it is to in a shard of a step."""
+    def _run(self, number: int, node: Node, batch: Any, place: int) -> list[float]:
+        """The losses of the shards of a node."""
+        self._gradients.begin(place)
+        with self._pass(number, node.of(self._settings.shards), batch):
+            losses = self._loss(self.model, batch, number)
+        torch.autograd.backward(losses, torch.ones_like(losses))
+        self._gradients.end()
+        found: list[float] = losses.tolist()
+        return found
+
+    def _pass(self, number: int, shards: range, batch: Any) -> AbstractContextManager[object]:
+        """Have a forward pass drop and round as it is to in shards of a step."""
         settings = self._settings
         if self._portable is not None:
-            places = Places(settings.seed, number, shard)
+            sequences = torch.from_numpy(batch.shards) if len(shards) > 1 else None
+            places = Places(settings.seed, number, shards, sequences)
             self._portable.training = Pass(places, rounded=settings.autocast)
             return nullcontext()
+        (shard,) = shards
         torch.manual_seed(seed_from(settings.seed, "dropout", number, shard))
         if settings.autocast:
             return torch.autocast(self._world.device.type, torch.bfloat16)

@@ -1,10 +1,9 @@
 """Gradients on their way from autograd up the canonical tree.
 
-Autograd hands over each parameter's gradient as soon as it is known. It is kept as it is, or added
-to its left neighbour's, and so on up the tree; the last addition of a subtree that is whole on this
-rank goes straight into a flat vector. So there are as many additions as in plain accumulation, and
-no copies. When all parameters of a bucket have come for the rank's last shard, the bucket is ready
-to travel while the rest of backward still runs.
+Autograd hands over each parameter's gradient, of one shard or of a subtree of shards that are computed at once, as soon
+as it is known. It is kept as it is, or added to its left neighbour's, and so on up the tree; the last addition of a
+subtree that is whole on this rank goes straight into a flat vector. When all parameters of a bucket have come for the
+rank's last shard, the bucket is ready to travel while the rest of backward still runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,6 @@ class GradientTree:
         parameters: Mapping[str, nn.Parameter],
         layout: FlatLayout,
         buckets: Sequence[Bucket],
-        plan: RangePlan,
         *,
         roots: Sequence[Tensor],
         on_ready: Callable[[int], None],
@@ -32,19 +30,17 @@ class GradientTree:
         """
         Args:
             parameters: the trainable ones by name, float32, on one device.
-            roots: flat vectors, float32, zero, in which the sums of the plan's roots are to lie.
+            roots: flat vectors, float32, zero, in which the sums of the roots of every plan are to lie.
             on_ready: called with a bucket's number when it is complete in all roots.
         """
         self.roots = roots
-        self._plan = plan
+        self._plan = RangePlan((), (), 0)
         self._on_ready = on_ready
         self._place = 0
         self._missing: list[int] = []
         self._waiting: set[int] = set()
         self._parameters = list(parameters.values())
-        self._slots: list[list[Tensor | None]] = [
-            [None] * len(self._parameters) for _ in range(plan.slots)
-        ]
+        self._slots: list[list[Tensor | None]] = []
         self._views: list[list[Tensor]] = []
         self._touches: list[tuple[int, ...]] = []
         slots = {slot.name: slot for slot in layout.slots}
@@ -66,8 +62,13 @@ class GradientTree:
             sum(bucket in touched for touched in self._touches) for bucket in range(len(buckets))
         ]
 
+    def start(self, plan: RangePlan) -> None:
+        """Begin a step, in which gradients are added up so."""
+        self._plan = plan
+        self._slots = [[None] * len(self._parameters) for _ in range(plan.slots)]
+
     def begin(self, place: int) -> None:
-        """Expect the gradients of the `place`-th shard of this rank."""
+        """Expect the gradients of the `place`-th leaf of the plan."""
         self._place = place
         self._waiting = set(range(len(self._parameters)))
         self._missing = list(self._expected)

@@ -8,7 +8,7 @@ hands on their roots.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,10 +30,19 @@ class Node:
         """The other half of the parent."""
         return Node(self.level, self.index ^ 1)
 
+    def of(self, shards: int) -> range:
+        """Those of so many shards that are in it."""
+        return range(self.index << self.level, min((self.index + 1) << self.level, shards))
+
+    def halves(self, shards: int) -> "tuple[Node, ...]":
+        """Of a node above the leaves: one where there is nothing on the right."""
+        both = (Node(self.level - 1, 2 * self.index + one) for one in (0, 1))
+        return tuple(half for half in both if half.of(shards))
+
 
 @dataclass(frozen=True)
 class Leaf:
-    """What a rank does with the gradient of one shard.
+    """What a rank does with the gradient of one shard, or of a subtree that is computed at once.
 
     Attributes:
         lefts: the slots of what it is added to, one after the other up the tree: each holds the
@@ -52,7 +61,7 @@ class RangePlan:
     """How a rank adds up its range of shards, in rising order.
 
     Attributes:
-        leaves: one for each shard.
+        leaves: one for each shard or subtree.
         roots: the subtrees that are whole within the range.
         slots: how many gradients are alive at a time, at most.
     """
@@ -69,28 +78,55 @@ def share_of(rank: int, world_size: int, shards: int) -> range:
 
 def plan_range(share: range, shards: int) -> RangePlan:
     """Plan the sums of a rank: a binary counter, so about log2 of its shards are alive at a time."""
+    return plan_nodes([Node(0, shard) for shard in share], shards)
+
+
+def plan_nodes(nodes: Sequence[Node], shards: int) -> RangePlan:
+    """The same where whole subtrees are computed at once.
+
+    Args:
+        nodes: that together are a range of shards, in their order.
+    """
     alive: dict[Node, int] = {}
     free: list[int] = []
     slots = 0
     leaves = []
-    for shard in share:
+    for given in nodes:
         lefts: list[int] = []
 
         def merge(left: int, _: int, lefts: list[int] = lefts) -> int:
             lefts.append(left)
             return left
 
-        node = _rise(alive, Node(0, shard), -1, shards, merge)
+        node = _rise(alive, given, -1, shards, merge)
         if not lefts:
             alive[node] = free.pop() if free else slots
             slots = max(slots, alive[node] + 1)
         free += lefts[:-1]
         leaves.append(Leaf(tuple(lefts), alive[node]))
     roots = tuple(sorted(alive))
+    ends = {node.of(shards).stop: place for place, node in enumerate(nodes)}
     for number, root in enumerate(roots):
-        last = min((root.index + 1) << root.level, shards) - 1 - share.start
+        last = ends[root.of(shards).stop]
         leaves[last] = dataclasses.replace(leaves[last], root=number)
     return RangePlan(tuple(leaves), roots, slots)
+
+
+def cut(roots: Iterable[Node], sizes: Mapping[int, int], most: int, shards: int) -> list[Node]:
+    """The largest subtrees whose shards together are no larger than that, or single shards.
+
+    Args:
+        roots: of subtrees, in their order.
+        sizes: of each shard in them.
+    """
+    found = []
+    for root in roots:
+        here = root.of(shards)
+        if len(here) == 1 or sum(sizes[one] for one in here) <= most:
+            found.append(root)
+        else:
+            found += cut(root.halves(shards), sizes, most, shards)
+    return found
 
 
 def tree_sum(

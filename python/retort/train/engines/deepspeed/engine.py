@@ -144,8 +144,9 @@ class DeepSpeedEngine:
             else nullcontext()
         )
         with autocast:
-            loss = self._loss(self._engine, batch, number)
+            (loss,) = self._loss(self._engine, batch, number)
         # DeepSpeed takes the mean over processes, but the parts of a step's loss add up.
         self._engine.backward(loss * self._world.size, scale_wrt_gas=False)
         self._engine.step()
-        return loss.item()
+        found: float = loss.item()
+        return found

@@ -28,6 +28,7 @@ class Embeddings(TextTask[TextEmbedder]):
     """Texts and no labels; see `retort.train.tasks.task.Task`."""
 
     results = EMBEDDINGS
+    joined = None  # each text is told from all others of its shard
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Embeddings(TextTask[TextEmbedder]):
 def info_nce(
     first: Tensor, second: Tensor, temperature: float, arithmetic: Arithmetic = NATIVE
 ) -> Tensor:
-    """How badly the first view of each text tells its second from those of the others: a sum, float32.
+    """How badly the first view of each text tells its second from those of the others: a sum, float32 [1].
 
     Equation 4 of Gao et al. 2021.
 
