@@ -19,7 +19,6 @@ from benchmarks.page import arguments as page_arguments
 from benchmarks.train import pictures as train_pictures
 from benchmarks.train import result as train_result
 from benchmarks.train.comparison import Comparison
-from benchmarks.train.padding import padding_shares
 from benchmarks.train.parts import Amounts, Corpus, Parts
 from retort.core.cli import positive, run
 from retort.core.packages import package_directory
@@ -27,9 +26,11 @@ from retort.data.config import CorpusConfig
 from retort.data.preparation.run import prepare_store
 from retort.data.store.store import TokenStore
 
-_PARTS = ("padding", "control", "ddp", "plain", "trainer")
+_PARTS = ("control", "ddp", "plain", "trainer", "language", "gains")
 _CORPORA: tuple[Corpus, ...] = ("bbc_news", "reviews")
 _HELD_OUT = {"bbc_news": 0.2, "reviews": 0.1}
+_GAINS_AT = (2, 8)
+"""Logical shards of a step: as many as processes, and more."""
 _QUICK = Amounts(steps=2, fine_tune_steps=3, warm_up=1, rounds=1, fine_tune_rounds=1)
 
 
@@ -71,12 +72,6 @@ def _sections(
     """Each part that is asked for, measured; the picture is written at the end."""
     opened = {corpus: TokenStore.open(path) for corpus, path in stores.items()}
     drawn: dict[str, Comparison] = {}
-    if "padding" in names:
-        shares: dict[str, Mapping[str, float]] = {
-            corpus: padding_shares(parts.workload(corpus, steps=1, threads=1), store)
-            for corpus, store in opened.items()
-        }
-        yield train_result.padding(shares)
     if "control" in names:
         yield train_result.control(parts.control())
     if "ddp" in names:
@@ -90,6 +85,17 @@ def _sections(
             title = f"{corpus}, a fine-tune"
             drawn[title] = parts.trainer(corpus)
             yield train_result.trainer(corpus, drawn[title], len(store.part("held_out")))
+    if "language" in names:
+        drawn["bbc_llama, from scratch"] = parts.language()
+        yield train_result.language(drawn["bbc_llama, from scratch"])
+    if "gains" in names:
+        yield train_result.gains(
+            {
+                f"{corpus}, {shards} shards": parts.gains(corpus, shards)
+                for corpus in _CORPORA
+                for shards in _GAINS_AT
+            }
+        )
     if drawn:
         train_pictures.write_speeds(drawn, picture)
         yield Section((), f"![Speeds]({picture.name})")

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.process import python, run_measured
 from benchmarks.train.workload import Measured, Workload
-from retort.train.observe.timings import read_timings, summary
+from retort.train.observe.timings import Timing, read_timings, summary
 
 
 def run(workload: Workload, world_size: int, overrides: Sequence[str] = ()) -> Measured:
@@ -24,6 +26,19 @@ def run(workload: Workload, world_size: int, overrides: Sequence[str] = ()) -> M
         changes = [part for override in overrides for part in ("--set", override)]
         _, said = run_measured(python("retort.train.main", *options, *changes), watch=False)
         return read(workload, out, json.loads(said.splitlines()[-1]))
+
+
+def run_recipe(name: str, world_size: int, overrides: Sequence[str]) -> Measured:
+    """The same with one of our recipes, by its name."""
+    with tempfile.TemporaryDirectory(prefix="retort-benchmark-run-") as scratch:
+        out = Path(scratch) / "run"
+        options = ["--config", name, "--out", out, "--nproc", world_size, "--json"]
+        changes = [part for override in overrides for part in ("--set", override)]
+        _, said = run_measured(python("retort.train.main", *options, *changes), watch=False)
+        resolved = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8"))
+        seconds = _seconds(read_timings(out / "timings.jsonl"))
+        seal = json.loads(said.splitlines()[-1])["seal"]
+        return Measured(seconds, resolved["train"]["batch"], digest=seal)
 
 
 def recipe(workload: Workload) -> dict[str, Any]:
@@ -50,6 +65,11 @@ def recipe(workload: Workload) -> dict[str, Any]:
     }
 
 
+def _seconds(timings: Sequence[Timing]) -> list[float]:
+    """Of each step, without evaluation, which other sides do when all is over."""
+    return [one.seconds * (1 - one.shares["evaluation"]) for one in timings]
+
+
 def read(workload: Workload, out: Path, result: Mapping[str, Any]) -> Measured:
     """What a finished run tells.
 
@@ -61,7 +81,7 @@ def read(workload: Workload, out: Path, result: Mapping[str, Any]) -> Measured:
     lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     facts: dict[str, Any] = summary(timings)
     return Measured(
-        seconds=[one.seconds for one in timings],
+        seconds=_seconds(timings),
         samples=workload.batch,
         tokens=[json.loads(line)["tokens"] for line in lines],
         accuracy=result["metrics"]["accuracy"],

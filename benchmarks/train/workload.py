@@ -23,6 +23,7 @@ from torch.optim import AdamW
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from retort.core.config import Frozen
+from retort.data.batches.grouping import Grouping
 from retort.data.batches.readers import ClassificationReader, Shards, TextBatch
 from retort.data.store.store import StorePart, TokenStore
 from retort.data.tokenizers.collator import Collator
@@ -47,7 +48,7 @@ class Workload(Frozen):
     lr: float
     threads: int
     precision: Literal["float32", "bfloat16"] = "float32"
-    grouping: int = 16
+    grouping: Grouping = "balanced"
     pad_to: int = 16
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from retort.kernels.attention import Setting, attention, attention_gradients
+from retort.kernels.destinations import made_in
 from retort.kernels.elementwise import drop, dropout_at, dropped
 from retort.kernels.embeddings import embedding, touched
 from retort.kernels.library import Kernels, usable
 from retort.kernels.norms import norm, norm_gradients
-from retort.kernels.products import linear, pack, product
+from retort.kernels.products import linear, matmul, pack, product
 from retort.kernels.shards import sum_of_products, sum_of_rows
 from retort.train.engines.contract.tree import Node, tree_sum
 from tests.kernels import reference
@@ -149,6 +150,31 @@ def test_gradients_of_weights_are_added_along_the_tree() -> None:
     assert len(whole) == 3
     for found, each in zip(whole, zip(*alone, strict=True), strict=True):
         assert torch.equal(found, added(each))
+
+
+@pytest.mark.parametrize("shards", [None, starts_of([3, 0, 5, 1, 4])])
+def test_gradients_of_weights_are_made_in_memory_that_is_given(shards: Tensor | None) -> None:
+    ids = torch.randint(9, (13,), generator=torch.Generator().manual_seed(0))
+    given = {"table": (9, 7), "weight": (4, 7), "matrix": (4, 5)}
+    found = []
+    for destined in (False, True):
+        table, weight, matrix = weights = [
+            numbers(seed, *size).requires_grad_() for seed, size in enumerate(given.values())
+        ]
+        flat = numbers(8, sum(one.numel() for one in weights))  # what was there is not added to
+        parts = torch.split(flat, [one.numel() for one in weights])
+        places = {
+            one.data_ptr(): part.view_as(one) for one, part in zip(weights, parts, strict=True)
+        }
+        x = embedding(table, ids, shards)
+        y = matmul(linear(x, weight, shards=shards), matrix, None, False, shards)
+        with made_in(places if destined else {}):
+            torch.autograd.backward(y, numbers(9, 13, 5))
+        for one in weights:
+            assert one.grad is not None
+            assert (one.grad.data_ptr() == places[one.data_ptr()].data_ptr()) is destined
+        found.append([one.grad for one in weights])
+    assert all(map(torch.equal, *found))
 
 
 def test_dropout_is_that_of_each_shard() -> None:

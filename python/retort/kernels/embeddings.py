@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from retort.kernels.destinations import destination_of
 from retort.kernels.library import Kernels, kernels
 from retort.kernels.operators import operator
 from retort.kernels.tensors import (
@@ -151,13 +152,17 @@ def _saved(
     output: Tensor,
 ) -> None:
     table, ids, shards = inputs
-    ctx.save_for_backward(ids)
-    ctx.count, ctx.shards = len(table), shards  # type: ignore[attr-defined]
+    ctx.save_for_backward(table, ids)
+    ctx.shards = shards  # type: ignore[attr-defined]
 
 
 def _by_table(ctx: torch.autograd.function.FunctionCtx, above: Tensor) -> tuple[Tensor, None, None]:
-    (ids,) = ctx.saved_tensors  # type: ignore[attr-defined]
-    return _gradient(above, ids, ctx.count, ctx.shards), None, None  # type: ignore[attr-defined]
+    table, ids = ctx.saved_tensors  # type: ignore[attr-defined]
+    shards = ctx.shards  # type: ignore[attr-defined]
+    into = destination_of(table, table.shape)
+    if into is None:
+        return _gradient(above, ids, len(table), shards), None, None
+    return into.zero_().index_copy_(0, *touched(above, ids, shards)), None, None
 
 
 embedding.register_autograd(_by_table, setup_context=_saved)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retort.kernels.destinations import destination_of
 from retort.kernels.library import Kernels, kernels
 from retort.kernels.operators import operator
-from retort.kernels.shards import products_added, rows_added
+from retort.kernels.shards import products_added, rows_added, sum_of_products
 from retort.kernels.tensors import address, check, count_of_threads
 
 
@@ -110,7 +111,12 @@ def _packed(matrix: Tensor, rounded: bool) -> Packed:
 
 
 def product(
-    left: Tensor, right: Packed, bias: Tensor | None = None, threads: int | None = None
+    left: Tensor,
+    right: Packed,
+    bias: Tensor | None = None,
+    threads: int | None = None,
+    *,
+    into: Tensor | None = None,
 ) -> Tensor:
     """`left @ right + bias`.
 
@@ -118,6 +124,7 @@ def product(
         left: [m, k], float32 on the CPU, by any strides.
         bias: [n], added to each row after the product.
         threads: as many as PyTorch's by default; not in the result.
+        into: where the result is written, [m, n], contiguous; into a new tensor by default.
     Returns:
         [m, n], contiguous. With k = 0 it is zeros, or the bias.
     Raises:
@@ -130,7 +137,7 @@ def product(
     if bias is not None:
         check(bias, "bias", 1, right.n)
         bias = bias.contiguous()
-    result = torch.empty(m, right.n)
+    result = torch.empty(m, right.n) if into is None else into
     right.kernels.product(
         *(m, right.n, k),
         *(left.data_ptr(), *left.stride()),
@@ -212,11 +219,15 @@ def _by_right(
     """In the order of `right`, so that who adds it to another reads both as they lie; the bits are the same."""
     turned = right.stride(0) == 1
     one, other = (gradient, left) if turned else (left, gradient)
-    found: Tensor = (
-        matmul(one.t(), other, None, rounded)
-        if shards is None
-        else products_added(one.t(), other, shards, rounded)
-    )
+    into = destination_of(right, (one.shape[1], other.shape[1]))
+    if shards is None and into is None:
+        found: Tensor = matmul(one.t(), other, None, rounded)
+    elif shards is None:
+        found = product(one.t(), pack(other, rounded=rounded), into=into)
+    elif into is None:
+        found = products_added(one.t(), other, shards, rounded)
+    else:
+        found = sum_of_products(one.t(), other, shards, rounded=rounded, into=into)
     return found.t() if turned else found
 
 

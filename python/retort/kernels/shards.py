@@ -19,6 +19,7 @@ def sum_of_products(
     shards: Tensor,
     *,
     rounded: bool = False,
+    into: Tensor | None = None,
     threads: int | None = None,
     by: Kernels | None = None,
 ) -> Tensor:
@@ -29,6 +30,7 @@ def sum_of_products(
         right: [k, n], float32 on the CPU, by any strides.
         shards: where the k of each begin and the last end, int64 [shards + 1].
         rounded: whether the factors are, to bfloat16.
+        into: where the result is written, [m, n], contiguous; into a new tensor by default.
         threads: as many as PyTorch's by default; not in the result.
         by: the fastest kernels by default.
     Returns:
@@ -48,7 +50,7 @@ def sum_of_products(
     for one in parts:
         by.pack(len(one), n, one.data_ptr(), *one.stride(), rounded, place, threads)
         place += by.packed_floats(len(one), n, rounded) * packed.element_size()
-    result = torch.empty(m, n)
+    result = torch.empty(m, n) if into is None else into
     by.sum_of_products(
         *(m, n, len(parts), shards.data_ptr()),
         *(left.data_ptr(), *left.stride()),

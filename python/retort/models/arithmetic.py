@@ -33,8 +33,8 @@ class Portable(Generic[FormT]):
 
     Attributes:
         form: the forward pass of its encoder or decoder.
-        together: whether several logical shards can be computed in one pass. Not where a weight is used twice: its
-            gradients are added to each other before those of shards are.
+        together: whether several logical shards can be computed in one pass, and gradients be made where they are to
+            lie. Not where a weight is used twice: its gradients are added to each other before those of shards are.
         training: how the next pass in training mode is made; in evaluation mode it is exact.
     """
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retort.kernels.destinations import made_in
 from retort.kernels.products import PackedWeights
 from retort.kernels.tensors import MOST_SHARDS
 from retort.models.arithmetic import Portable
@@ -99,8 +100,8 @@ class ContractEngine:
         self._portable: Portable[Any] | None = getattr(model, "portable", None)
         self._settings, self._world, self._clock = settings, world, clock
         self._micro_batch, self._loss = micro_batch, loss
-        together = self._portable is not None and self._portable.together
-        self._joined = joined if together else None
+        self._together = self._portable is not None and self._portable.together
+        self._joined = joined if self._together else None
         self._share = share_of(world.rank, world.size, settings.shards)
 
         # Backward reaches the last ones first.
@@ -191,7 +192,8 @@ class ContractEngine:
         self._gradients.begin(place)
         with self._pass(number, node.of(self._settings.shards), batch):
             losses = self._loss(self.model, batch, number)
-        torch.autograd.backward(losses, torch.ones_like(losses))
+        with made_in(self._gradients.destinations()) if self._together else nullcontext():
+            torch.autograd.backward(losses, torch.ones_like(losses))
         self._gradients.end()
         found: list[float] = losses.tolist()
         return found

@@ -73,6 +73,17 @@ class GradientTree:
         self._waiting = set(range(len(self._parameters)))
         self._missing = list(self._expected)
 
+    def destinations(self) -> Mapping[int, Tensor]:
+        """Where gradients of this leaf may be made, by where weights begin; nowhere if they are to be added."""
+        leaf = self._plan.leaves[self._place]
+        if leaf.root is None or leaf.lefts:
+            return {}
+        views = (each[leaf.root] for each in self._views)
+        return {
+            parameter.data_ptr(): view
+            for parameter, view in zip(self._parameters, views, strict=True)
+        }
+
     def end(self) -> None:
         """Count what backward did not reach as zero."""
         for number in sorted(self._waiting):
@@ -108,7 +119,7 @@ class GradientTree:
             value = torch.add(left, value, out=into)
         if target is None:
             self._slots[leaf.slot][number] = value
-        elif not leaf.lefts:
+        elif not leaf.lefts and target.data_ptr() != value.data_ptr():
             target.copy_(value)
         self._waiting.remove(number)
         for bucket in self._touches[number]:
