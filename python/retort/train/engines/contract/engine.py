@@ -6,7 +6,7 @@ the parameters finishes the sum, clips and updates it, and hands the new weights
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,7 @@ class ContractEngine:
         self._layout = FlatLayout.of(sizes, settings.block)
         self._buckets = self._layout.buckets(world.size, settings.bucket)
         self._roots = plan_range(self._share, settings.shards).roots
-        self._exchange, (self._weights, *roots) = self._open_exchange(1 + len(self._roots))
+        self._exchange, (self._weights, *roots) = self._open_exchange(len(self._roots))
         self._flatten()
         self._packed = PackedWeights(model.parameters())
         self._gradients = GradientTree(
@@ -162,7 +162,7 @@ class ContractEngine:
 
     def restore(self, read: Callable[[File, str], Tensor], step: int) -> None:
         """Take over weights and moments; each rank keeps the moments of its slices."""
-        with torch.no_grad():
+        with self._alone_with_weights(), torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(read("model", name))
                 moments = [read("optimizer", f"{one}.{name}") for one in ("exp_avg", "exp_avg_sq")]
@@ -240,28 +240,41 @@ class ContractEngine:
             gradient_norm=norm_of(in_order),
         )
 
-    def _open_exchange(self, count: int) -> tuple[Exchange, list[Tensor]]:
-        """How this rank trades with others, and so many flat vectors of its own, zero."""
+    def _open_exchange(self, roots: int) -> tuple[Exchange, list[Tensor]]:
+        """How this rank trades with others, and its flat vectors, zero: the weights, and so many roots."""
         world, shards, length = self._world, self._settings.shards, self._buckets[-1].end
         if world.size > 1 and world.device.type == "cpu":
-            counts = [1 + len(roots) for roots in roots_of_all(world.size, shards)]
+            counts = [len(found) for found in roots_of_all(world.size, shards)]
             with world.together("while the ranks were sharing memory"):
-                vectors = shared_vectors(counts, length, world.rank)
+                # The first has the weights of all, too.
+                vectors = shared_vectors([1 + counts[0], *counts[1:]], length, world.rank)
             if vectors is not None:
+                weights = vectors[0].pop(0)
                 exchange = SharedExchange(world.rank, shards, self._buckets, vectors)
-                return exchange, vectors[world.rank]
+                return exchange, [weights, *vectors[world.rank]]
         by_collectives = GradientExchange(
             world.rank, world.size, shards, self._buckets, world.device
         )
-        return by_collectives, [torch.zeros(length, device=world.device) for _ in range(count)]
+        return by_collectives, [torch.zeros(length, device=world.device) for _ in range(1 + roots)]
 
     def _flatten(self) -> None:
         """Move the trainable parameters into the flat weights; they become views of them."""
-        for slot in self._layout.slots:
-            parameter = self._parameters[slot.name]
-            view = self._weights[slot.start : slot.end].view_as(parameter)
-            view.copy_(parameter.detach())
-            parameter.data = view
+        with self._alone_with_weights():
+            for slot in self._layout.slots:
+                parameter = self._parameters[slot.name]
+                view = self._weights[slot.start : slot.end].view_as(parameter)
+                view.copy_(parameter.detach())
+                parameter.data = view
+
+    @contextmanager
+    def _alone_with_weights(self) -> Iterator[None]:
+        """While this is open on some rank, all ranks write the same weights, and none reads them."""
+        words = "while the ranks were filling their weights"
+        with self._world.together(words):
+            self._exchange.meet()
+        yield
+        with self._world.together(words):
+            self._exchange.meet()
 
     def _untrained(self) -> dict[str, Tensor]:
         """Frozen parameters and buffers that a checkpoint holds."""

@@ -28,7 +28,10 @@ class Exchange(Protocol):
         """This rank's slice of the sum over all shards, once it has arrived: float32, 1-d."""
 
     def gather(self, weights: Tensor) -> None:
-        """Fill the flat weights with every rank's slices."""
+        """Have every rank's slices in the flat weights of all."""
+
+    def meet(self) -> None:
+        """Wait for all ranks, if what one writes into its weights is in those of the others."""
 
 
 def roots_of_all(world_size: int, shards: int) -> list[tuple[Node, ...]]:
@@ -39,14 +42,18 @@ def roots_of_all(world_size: int, shards: int) -> list[tuple[Node, ...]]:
 
 
 class SharedExchange:
-    """The exchange of ranks that map each other's vectors: collectives tell no more than that something is there."""
+    """The exchange of ranks that map each other's roots, and have their weights in one place.
+
+    Collectives tell no more than that something is there. Nobody changes weights before all have sent their last
+    gradients, for which nobody reads weights any more.
+    """
 
     def __init__(
         self, rank: int, shards: int, buckets: Sequence[Bucket], vectors: Sequence[Sequence[Tensor]]
     ) -> None:
         """
         Args:
-            vectors: of each rank its flat weights, then its roots; see `shared_vectors`.
+            vectors: of each rank its roots, mapped by all; see `shared_vectors`.
         """
         self._rank, self._world_size, self._shards = rank, len(vectors), shards
         self._buckets, self._vectors = buckets, vectors
@@ -65,21 +72,19 @@ class SharedExchange:
         nodes = [
             (node, (vector[run.start : run.stop], rank == self._rank))
             for rank, found in enumerate(self._roots)
-            for node, vector in zip(found, self._vectors[rank][1:], strict=True)
+            for node, vector in zip(found, self._vectors[rank], strict=True)
         ]
         total, _ = tree_sum(nodes, self._shards, _added)
         return total
 
     def gather(self, weights: Tensor) -> None:
-        """As `Exchange.gather`. Nobody changes its weights again before all have sent new gradients."""
+        """As `Exchange.gather`: they are where they belong once all have made theirs."""
+        self.meet()
+
+    def meet(self) -> None:
+        """As `Exchange.meet`."""
         work, _ = _all_are_here()
         work.wait()
-        for bucket in self._buckets:
-            for peer in range(self._world_size):
-                if peer != self._rank:
-                    run = bucket.slice_of(peer, self._world_size)
-                    theirs = self._vectors[peer][0]
-                    weights[run.start : run.stop].copy_(theirs[run.start : run.stop])
 
 
 def _all_are_here() -> tuple[dist.Work, Tensor]:
@@ -171,6 +176,9 @@ class GradientExchange:
                     transfers.append(dist.P2POp(transfer, weights[run.start : run.stop], peer))
         for work in dist.batch_isend_irecv(transfers) if transfers else []:
             work.wait()
+
+    def meet(self) -> None:
+        """As `Exchange.meet`: each rank has weights of its own."""
 
 
 def gathered(values: Tensor, world_size: int) -> Tensor:
