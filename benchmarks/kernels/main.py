@@ -168,7 +168,7 @@ def attend(runs: int) -> Section:
         for probability in (0.1, 0.0):
             packed = [torch.randn(tokens, heads, width, generator=drawn) for _ in range(4)]
             padded = [torch.randn(_TEXTS, heads, longest, width, generator=drawn) for _ in range(4)]
-            setting = Setting(width**-0.5, dropout=dropout_at(probability, 0))
+            setting = Setting(width**-0.5, dropouts=(dropout_at(probability, 0),))
 
             def ours(packed: list[torch.Tensor] = packed, setting: Setting = setting) -> None:
                 q, k, v, above = packed

@@ -1,7 +1,7 @@
 """What each part of a step in portable arithmetic gains: the step with all of them, and with one taken back.
 
-Every way has an engine of its own in the same processes, and they take turns step by step, so that what the machine does
-hits all.
+Every way has an engine of its own in the same processes, and they take turns step by step, so that what the machine
+does hits all.
 """
 
 import argparse

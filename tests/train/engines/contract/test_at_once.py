@@ -94,7 +94,5 @@ def test_any_number_of_shards_at_once_gives_the_same_bits(
 def test_what_cannot_be_computed_together_is_computed_alone(name: str, tmp_path: Path) -> None:
     """Texts that are told from each other, and weights that are used twice."""
     fix_arithmetic(2, portable=True)
-    settled = changed(
-        MADE[name](tmp_path), {"train": {"shards": SHARDS, "arithmetic": "portable"}}
-    )
+    settled = changed(MADE[name](tmp_path), {"train": {"shards": SHARDS, "arithmetic": "portable"}})
     assert steps(settled, tmp_path, 1000)[2] == STEPS * SHARDS
