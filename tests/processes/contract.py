@@ -19,7 +19,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from retort.models.determinism import seed_from
-from retort.train.engines.contract.engine import ContractEngine, ContractSettings
+from retort.train.engines.contract.engine import ContractEngine
+from retort.train.engines.contract.settings import ContractSettings
 from retort.train.engines.contract.tree import share_of
 from retort.train.engines.engine import Loss, Outcome
 from retort.train.processes.world import World

@@ -4,6 +4,7 @@ PyTorch's is native: its libraries choose by the processor, and so do the last b
 function of the numbers alone (docs/arithmetic.md).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from retort.kernels.products import matmul
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
 from retort.models.packed.encoders import PackedEncoder
 from retort.models.packed.forms import packed_form
+from retort.models.packed.layers import Weights
 from retort.models.packed.passes import EXACT, Pass
 
 _TINY = 1e-12
@@ -36,11 +38,16 @@ class Portable(Generic[FormT]):
         together: whether several logical shards can be computed in one pass, and gradients be made where they are to
             lie. Not where a weight is used twice: its gradients are added to each other before those of shards are.
         training: how the next pass in training mode is made; in evaluation mode it is exact.
+        weights: gives the weights of a part of the model by their names there; an engine whose processes share them
+            out brings them from where they are.
     """
 
     form: FormT
     together: bool = True
     training: Pass = field(default=EXACT)
+    weights: Callable[[nn.Module], Weights] = field(
+        default=lambda part: dict(part.named_parameters())
+    )
 
     def how(self, model: nn.Module) -> Pass:
         """How the next pass of a model is made."""

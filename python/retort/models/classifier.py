@@ -52,7 +52,7 @@ class TextClassifier(nn.Module):
         """
         if self.portable is not None:
             sequences, how = packed(ids, mask), self.portable.how(self)
-            states = self.portable.form(dict(self.backbone.named_parameters()), sequences, how)
+            states = self.portable.form(self.portable.weights(self.backbone), sequences, how)
             return self.answer_packed(states, sequences.offsets, how)
         hidden = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
         # The head is small and its sums are long: autocast leaves it as precise as its weights.
@@ -68,7 +68,8 @@ class TextClassifier(nn.Module):
 
     def answer_packed(self, hidden: Tensor, offsets: Tensor, how: Pass) -> Tensor:
         """The same in portable arithmetic; for the arguments see `retort.models.packed.heads.answered`."""
-        return answered(self.head.config, dict(self.head.named_parameters()), hidden, offsets, how)
+        assert self.portable is not None
+        return answered(self.head.config, self.portable.weights(self.head), hidden, offsets, how)
 
 
 class ClassificationHead(nn.Module):

@@ -41,8 +41,8 @@ class LanguageModel(nn.Module):
         if self.portable is not None:
             offsets = torch.arange(len(ids) + 1) * ids.shape[1]
             sequences = Sequences(ids.reshape(-1), offsets)
-            weights = dict(self.decoder.named_parameters())
-            scores = self.portable.form(weights, sequences, self.portable.how(self))
+            weights, how = self.portable.weights(self.decoder), self.portable.how(self)
+            scores = self.portable.form(weights, sequences, how)
             return scores.view(*ids.shape, -1)
         logits: Tensor = self.decoder(input_ids=ids, use_cache=False).logits
         return logits.float()

@@ -64,6 +64,10 @@ class TrainConfig(Frozen):
     """`portable`: kernels that give the same bits, and so the same seal, on every processor (docs/arithmetic.md); on
     CPUs, for the BERT family, LLaMA and GPT-2. `native`: PyTorch's libraries, whose last bits follow the kind of
     processor. Without it: portable where that can be had, otherwise native; the run says which."""
+    slices: Literal["optimizer", "weights"] = "optimizer"
+    """What each process holds a slice of, beside gradients. `weights` is for models that are too large for one process:
+    a weight is brought together when it is needed. It takes portable arithmetic and a number of processes that divides
+    train.shards; the result is the same."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; weights, gradients and their sums are float32 in both."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -238,6 +242,7 @@ def decisive(recipe: TrainingRecipe) -> dict[str, JSON]:
     kept = {key: value for key, value in for_seal(recipe).items() if key not in NOT_SEALED}
     train = kept["train"]
     assert isinstance(train, dict)
+    del train["slices"]
     if recipe.train.arithmetic == "portable":
         del train["threads"]
     return kept | {"train": train | {"arithmetic": recipe.train.settled_arithmetic}}

@@ -2,8 +2,10 @@
 
 from retort.core.errors import ConfigError
 from retort.models.parameters import parameter_groups
-from retort.train.engines.contract.engine import ContractEngine, ContractSettings
+from retort.train.engines.contract.engine import ContractEngine
+from retort.train.engines.contract.settings import ContractSettings
 from retort.train.engines.engine import Engine
+from retort.train.engines.sliced.engine import SlicedEngine
 from retort.train.processes.world import World
 from retort.train.recipe import DeepSpeedConfig, TrainingRecipe
 from retort.train.tasks.task import Task
@@ -58,6 +60,18 @@ def open_engine(
         eps=recipe.optimizer.eps,
         max_grad_norm=recipe.optimizer.max_grad_norm,
     )
+    if recipe.train.slices == "weights":
+        _refuse_slices(recipe, world)
+        sliced = SlicedEngine(
+            task.model,
+            groups,
+            settings,
+            world=world,
+            micro_batch=task.micro_batch,
+            loss=task.loss,
+            clock=clock,
+        )
+        return sliced, trained
     contract = ContractEngine(
         task.model,
         groups,
@@ -69,3 +83,15 @@ def open_engine(
         clock=clock,
     )
     return contract, trained
+
+
+def _refuse_slices(recipe: TrainingRecipe, world: World) -> None:
+    if recipe.train.settled_arithmetic != "portable":
+        raise ConfigError(
+            "train.slices: weights is for portable arithmetic, and this run computes in native"
+        )
+    if recipe.train.shards % world.size:
+        raise ConfigError(
+            f"train.slices: weights needs as many of train.shards {recipe.train.shards} on each process, and there "
+            f"are {world.size} processes"
+        )

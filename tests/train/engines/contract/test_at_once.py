@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from retort.models.determinism import fix_arithmetic
 from retort.models.parameters import parameter_groups
-from retort.train.engines.contract.engine import ContractEngine, ContractSettings
+from retort.train.engines.contract.engine import ContractEngine
+from retort.train.engines.contract.settings import ContractSettings
 from retort.train.engines.engine import Outcome
 from retort.train.processes.world import World
 from retort.train.recipe import TrainingRecipe

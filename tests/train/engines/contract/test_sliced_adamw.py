@@ -70,7 +70,14 @@ def whole(fused: bool = True) -> dict[str, Tensor]:
 
 
 def open_slices(weights: Tensor, slices: Sequence[range]) -> SlicedAdamW:
-    return SlicedAdamW(weights, LAYOUT, slices, GROUPS, betas=BETAS, eps=EPS)
+    return SlicedAdamW(
+        [weights[one.start : one.stop] for one in slices],
+        LAYOUT,
+        slices,
+        GROUPS,
+        betas=BETAS,
+        eps=EPS,
+    )
 
 
 def advance(adamw: SlicedAdamW, slices: Sequence[range], steps: range) -> None:

@@ -7,7 +7,6 @@ the parameters finishes the sum, clips and updates it, and hands the new weights
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,16 +19,16 @@ from retort.models.arithmetic import Portable
 from retort.models.determinism import seed_from
 from retort.models.packed.passes import Pass, Places
 from retort.models.parameters import ParameterGroup
+from retort.train.engines.contract.agreement import agreed
 from retort.train.engines.contract.exchange import (
     Exchange,
     GradientExchange,
     SharedExchange,
-    gathered,
     roots_of_all,
 )
 from retort.train.engines.contract.gradients import GradientTree
-from retort.train.engines.contract.layout import BLOCK, FlatLayout
-from retort.train.engines.contract.norms import block_squares, norm_of
+from retort.train.engines.contract.layout import FlatLayout
+from retort.train.engines.contract.settings import ContractSettings
 from retort.train.engines.contract.shared_vectors import shared_vectors
 from retort.train.engines.contract.sliced_adamw import SlicedAdamW
 from retort.train.engines.contract.tree import (
@@ -49,29 +48,6 @@ from retort.train.engines.engine import (
 )
 from retort.train.processes.world import World
 from retort.train.timing.phases import PhaseClock
-
-
-@dataclass(frozen=True)
-class ContractSettings:
-    """What decides the bits of a step, and how large the pieces are that travel (which does not).
-
-    Attributes:
-        shards: logical shards of a step.
-        autocast: matrices are multiplied in bfloat16; weights, gradients and sums are float32.
-        bucket: elements that travel together.
-        at_once: tokens of shards that are computed at once, if one has not more.
-        block: see `layout.BLOCK`.
-    """
-
-    seed: int
-    shards: int
-    autocast: bool
-    betas: tuple[float, float]
-    eps: float
-    max_grad_norm: float
-    bucket: int = 4 << 20
-    at_once: int = 1024
-    block: int = BLOCK
 
 
 class ContractEngine:
@@ -123,7 +99,7 @@ class ContractEngine:
         )
         slices = [bucket.slice_of(world.rank, world.size) for bucket in self._buckets]
         self._adamw = SlicedAdamW(
-            self._weights,
+            [self._weights[owned.start : owned.stop] for owned in slices],
             self._layout,
             slices,
             groups,
@@ -146,7 +122,13 @@ class ContractEngine:
                 self._exchange.slice_of_sum(number, self._gradients.roots)
                 for number in range(len(self._buckets))
             ]
-        outcome = self._agree(gradients, losses)
+        outcome = agreed(
+            *(gradients, losses, self._layout.blocks),
+            settings=self._settings,
+            world=self._world,
+            portable=self._portable is not None,
+            clock=self._clock,
+        )
         limit = self._settings.max_grad_norm
         self._adamw.step(gradients, lr, max(1.0, outcome.gradient_norm / limit))
         with self._clock.phase("communication"):
@@ -218,27 +200,6 @@ class ContractEngine:
         while self._next in self._ready:
             self._exchange.send(self._next, self._gradients.roots)
             self._next += 1
-
-    def _agree(self, gradients: Sequence[Tensor], losses: Sequence[float]) -> Outcome:
-        """Losses and norm, equal on all ranks: each gives what it knows, zero elsewhere."""
-        size, block, shards = self._world.size, self._settings.block, self._settings.shards
-        portable = self._portable is not None
-        squares = torch.cat([block_squares(one, block, portable=portable) for one in gradients])
-        known = torch.zeros(shards, dtype=torch.float64, device=squares.device)
-        known[self._share.start : self._share.stop] = torch.tensor(losses, dtype=torch.float64)
-        with self._clock.phase("communication"):
-            rows = gathered(torch.cat([squares, known]), size)
-        of_buckets = [len(one) // block for one in gradients]
-        slices = torch.split(rows[:, : len(squares)], of_buckets, dim=1)
-        in_order = torch.cat([one.reshape(-1) for one in slices])[: self._layout.blocks]
-        every = rows[:, len(squares) :].tolist()
-        shares = [share_of(rank, size, shards) for rank in range(size)]
-        return Outcome(
-            losses=tuple(
-                every[rank][shard] for rank, share in enumerate(shares) for shard in share
-            ),
-            gradient_norm=norm_of(in_order),
-        )
 
     def _open_exchange(self, roots: int) -> tuple[Exchange, list[Tensor]]:
         """How this rank trades with others, and its flat vectors, zero: the weights, and so many roots."""

@@ -35,7 +35,7 @@ class SlicedAdamW:
 
     def __init__(
         self,
-        weights: Tensor,
+        weights: Sequence[Tensor],
         layout: FlatLayout,
         slices: Sequence[range],
         groups: Sequence[ParameterGroup],
@@ -46,16 +46,21 @@ class SlicedAdamW:
     ) -> None:
         """
         Args:
-            weights: the flat weights, float32.
+            weights: of each slice, float32, 1-d.
             slices: runs of elements that this rank owns, rising.
             portable: by portable kernels, and not by PyTorch.
         """
         self._slices = slices
         self._runs: list[list[Run]] = []
-        for owned in slices:
+        for owned, held in zip(slices, weights, strict=True):
+            first = owned.start
             self._runs.append(
                 [
-                    Run(slot.name, start - slot.start, nn.Parameter(weights[start:end]))
+                    Run(
+                        slot.name,
+                        start - slot.start,
+                        nn.Parameter(held[start - first : end - first]),
+                    )
                     for slot in layout.slots
                     if (start := max(slot.start, owned.start)) < (end := min(slot.end, owned.stop))
                 ]
@@ -74,7 +79,7 @@ class SlicedAdamW:
             self._optimizer = PortableAdamW(chosen, betas=betas, eps=eps)
         elif chosen:
             self._optimizer = torch.optim.AdamW(chosen, betas=betas, eps=eps, fused=True)
-        self._device = weights.device
+        self._device = weights[0].device
 
     def step(self, gradients: Sequence[Tensor], lr: float, divisor: float) -> None:
         """Update the weights of all slices.
@@ -108,6 +113,13 @@ class SlicedAdamW:
             for moment in ("exp_avg", "exp_avg_sq"):
                 values = state[moment] if state else torch.zeros_like(weight)
                 yield TensorSlice("optimizer", f"{moment}.{run.name}", run.offset, values)
+
+    def fill(self, name: str, values: Tensor) -> None:
+        """Take over the weights of one parameter, given whole."""
+        for run in self._all_runs():
+            if run.name == name:
+                part = values.reshape(-1)[run.offset : run.offset + run.weight.numel()]
+                run.weight.detach().copy_(part)
 
     def restore(self, name: str, exp_avg: Tensor, exp_avg_sq: Tensor, step: int) -> None:
         """Take over the moments of one parameter, given whole."""

@@ -98,7 +98,7 @@ def plan_nodes(nodes: Sequence[Node], shards: int) -> RangePlan:
             lefts.append(left)
             return left
 
-        node = _rise(alive, given, -1, shards, merge)
+        node = rise(alive, given, -1, shards, merge)
         if not lefts:
             alive[node] = free.pop() if free else slots
             slots = max(slots, alive[node] + 1)
@@ -139,19 +139,23 @@ def tree_sum(
     """
     alive: dict[Node, ValueT] = {}
     for node, value in nodes:
-        _rise(alive, node, value, shards, merge)
+        rise(alive, node, value, shards, merge)
     (root,) = alive.values()
     return root
 
 
-def _rise(
+def rise(
     alive: dict[Node, ValueT],
     node: Node,
     value: ValueT,
     shards: int,
     merge: Callable[[ValueT, ValueT], ValueT],
 ) -> Node:
-    """Put a node among those alive, and add as far up as both halves are there; where it ended."""
+    """Put a node among those alive, and add as far up as both halves are there; where it ended.
+
+    Args:
+        merge: as of `tree_sum`.
+    """
     top = (shards - 1).bit_length()
     while node.level < top:
         sibling = node.sibling()
