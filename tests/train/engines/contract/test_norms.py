@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retort.train.engines.contract.layout import FlatLayout
 from retort.train.engines.contract.norms import block_squares, norm_of
+from retort.train.engines.contract.tree import Node, tree_sum
 
 BLOCK = 128
 
@@ -40,6 +41,13 @@ def test_any_slices_give_the_same_bits(seed: int, blocks: int, world: int, eleme
     layout = FlatLayout.of({"all": len(values)}, BLOCK)
     assert layout.blocks == blocks
     assert sliced_norm(values, layout, world, elements) == norm_of(block_squares(values, BLOCK))
+
+
+def test_it_is_added_along_the_canonical_tree() -> None:
+    for count in (1, 2, 3, 5, 6, 7, 8, 100, 1001):
+        squares = block_squares(gradient(count, count), BLOCK)
+        nodes = ((Node(0, number), one) for number, one in enumerate(squares.tolist()))
+        assert norm_of(squares) == math.sqrt(tree_sum(nodes, count, lambda one, two: one + two))
 
 
 def test_a_sum_in_another_order_gives_other_bits() -> None:

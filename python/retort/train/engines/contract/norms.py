@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from retort.kernels.optimizer import squares
-from retort.train.engines.contract.tree import Node, tree_sum
 
 
 def block_squares(values: Tensor, block: int, *, portable: bool = False) -> Tensor:
@@ -29,5 +28,10 @@ def norm_of(of_blocks: Tensor) -> float:
     Args:
         of_blocks: float64, one for each block of the whole vector, in order.
     """
-    nodes = ((Node(0, number), square) for number, square in enumerate(of_blocks.tolist()))
-    return math.sqrt(tree_sum(nodes, len(of_blocks), lambda left, right: left + right))
+    level = of_blocks
+    while len(level) > 1:
+        pairs = len(level) // 2
+        left, right = level[: 2 * pairs].view(pairs, 2).unbind(1)
+        # What has no neighbour on its right moves up as it is.
+        level = torch.cat([left + right, level[2 * pairs :]])
+    return math.sqrt(level.item())
