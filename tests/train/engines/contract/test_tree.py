@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from retort.train.engines.contract.tree import Node, plan_range, share_of, tree_sum
+from retort.train.engines.contract.tree import (
+    Node,
+    cut,
+    plan_nodes,
+    plan_range,
+    share_of,
+    tree_sum,
+)
 
 Vector = NDArray[np.float32]
 
@@ -164,3 +171,27 @@ def test_roots_cover_every_shard_once_and_none_can_be_merged_within_its_rank(
             covered += range(node.index << node.level, min(shards, (node.index + 1) << node.level))
             assert node.sibling() not in roots
     assert sorted(covered) == list(range(shards))
+
+
+@given(
+    st.integers(1, 40).flatmap(lambda shards: st.tuples(st.integers(1, shards), st.just(shards))),
+    st.integers(0, 60),
+)
+def test_a_share_is_cut_into_subtrees_in_the_order_of_shards(
+    world: tuple[int, int], most: int
+) -> None:
+    size, shards = world
+    sizes = {shard: 1 + shard % 5 for shard in range(shards)}
+    for rank in range(size):
+        share = share_of(rank, size, shards)
+        nodes = cut(plan_range(share, shards).roots, sizes, most, shards)
+        assert [shard for node in nodes for shard in node.of(shards)] == list(share)
+        assert all(
+            len(one.of(shards)) == 1 or sum(map(sizes.__getitem__, one.of(shards))) <= most
+            for one in nodes
+        )
+        plan = plan_nodes(nodes, shards)
+        assert plan.roots == plan_range(share, shards).roots
+        assert sorted(leaf.root for leaf in plan.leaves if leaf.root is not None) == list(
+            range(len(plan.roots))
+        )

@@ -113,14 +113,14 @@ def plan_nodes(nodes: Sequence[Node], shards: int) -> RangePlan:
 
 
 def cut(roots: Iterable[Node], sizes: Mapping[int, int], most: int, shards: int) -> list[Node]:
-    """The largest subtrees whose shards together are no larger than that, or single shards.
+    """The largest subtrees whose shards together are no larger than that, or single shards, in the order of shards.
 
     Args:
-        roots: of subtrees, in their order.
+        roots: of subtrees.
         sizes: of each shard in them.
     """
     found = []
-    for root in roots:
+    for root in sorted(roots, key=lambda root: root.of(shards).start):
         here = root.of(shards)
         if len(here) == 1 or sum(sizes[one] for one in here) <= most:
             found.append(root)

@@ -1,10 +1,10 @@
 """Weights of which each rank holds a slice, and gradients of which it keeps one.
 
-A weight is whole on a rank only while an operation needs it: ranks gather the buckets that it lies in before, and let go
-of it after, in the forward pass as in the backward pass, which gathers again what autograd would have kept. Gradients
-leave for the owners of their slices as soon as a bucket is complete. So ranks must come by the same weights in the same
-order. ZeRO stage 3 (Rajbhandari and others, 2020) and FSDP (Zhao and others, 2023) do so; here owners add along the
-canonical tree.
+A weight is whole on a rank only while an operation needs it: ranks gather the buckets that it lies in before, and let
+go of it after, in the forward pass as in the backward pass, which gathers again what autograd would have kept.
+Gradients leave for the owners of their slices as soon as a bucket is complete. So ranks must come by the same weights
+in the same order. ZeRO stage 3 (Rajbhandari and others, 2020) and FSDP (Zhao and others, 2023) do so; here owners add
+along the canonical tree.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from retort.train.engines.contract.layout import Bucket, FlatLayout, Slot
+from retort.train.engines.contract.layout import Bucket, FlatLayout
 from retort.train.engines.contract.tree import Node, rise
 from retort.train.timing.phases import PhaseClock
 
@@ -134,7 +134,9 @@ class SlicedWeights:
             start, end = max(slot.start, run.start), min(slot.end, run.end)
             if start < end:
                 into = self._gradient_of(bucket)
-                into[start - run.start : end - run.start] = flat[start - slot.start : end - slot.start]
+                into[start - run.start : end - run.start] = flat[
+                    start - slot.start : end - slot.start
+                ]
                 self._arrived(bucket, {name})
 
     def _slice_of(self, bucket: Bucket, parameters: Mapping[str, nn.Parameter]) -> Tensor:
@@ -184,7 +186,8 @@ class SlicedWeights:
             with self._clock.phase("communication"):
                 dist.all_to_all_single(taken, gradient)
         for node, values in zip(self._nodes, taken.view(self._world_size, -1), strict=True):
-            rise(self._sums[bucket], node, values, self._shards, torch.Tensor.add_)
+            # Not a view, which would keep the slices of all others.
+            rise(self._sums[bucket], node, values.clone(), self._shards, torch.Tensor.add_)
 
     def _kept(self, tensor: Tensor) -> "Tensor | _Place":
         storage, name = self._lent.get(tensor.untyped_storage().data_ptr(), (None, ""))
