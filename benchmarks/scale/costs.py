@@ -1,7 +1,7 @@
 """What a step costs beyond computing, by formulas: bytes, messages and memory of the busiest rank.
 
-Ring all-reduce and all-gather: Patarasuk and Yuan, 2009. FSDP: Zhao and others, 2023. All numbers are float32, as the contract
-has them; halves are what others may send in bfloat16.
+Ring all-reduce and all-gather: Patarasuk and Yuan, 2009. FSDP: Zhao and others, 2023. All numbers are float32, as the
+contract has them; halves are what others may send in bfloat16.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,12 @@ _BUCKET = 16 << 20
 
 @dataclass(frozen=True)
 class Network:
-    """Attributes: name; bandwidth: bytes a second that a rank sends while it receives as many; latency: s of a message."""
+    """What ranks are joined by.
+
+    Attributes:
+        bandwidth: bytes a second that a rank sends while it receives as many.
+        latency: seconds of a message.
+    """
 
     name: str
     bandwidth: float

@@ -34,7 +34,10 @@ class Counted:
 
 
 def count(world_size: int, shards: int, weights: int) -> list[Counted]:
-    """Of each rank, the exchange of a step by processes of this machine; call it in a process that has no threads yet."""
+    """Of each rank, the exchange of a step by processes of this machine.
+
+    Call it in a process that has no threads yet, as they are forked from it.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         arguments = (world_size, shards, weights, Path(scratch))
         start_processes(  # type: ignore[no-untyped-call]

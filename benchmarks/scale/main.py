@@ -98,9 +98,9 @@ def _check() -> Section:
         )
     heads = ("processes", "formula, MB", "counted, MB", "messages", "seconds here")
     text = (
-        f"## Check\n\nThe exchange of {_CHECKED_WEIGHTS / 1e6:.0f} million weights in {_CHECKED_SHARDS} logical shards by "
-        "processes of this machine, counted at the collectives, of the rank that sends most. What is more than the "
-        "formula fills blocks up. Seconds are those of gloo on loopback, with more processes than cores from 3 on.\n\n"
+        f"## Check\n\nThe exchange of {_CHECKED_WEIGHTS / 1e6:.0f} million weights in {_CHECKED_SHARDS} logical "
+        "shards by processes of this machine, counted at the collectives, of the rank that sends most. What is more "
+        "than the formula fills blocks up. Seconds are those of gloo on loopback, with more processes than cores from 3 on.\n\n"
         f"{table(heads, rows, 'rrrrr')}"
     )
     what = "bytes counted beside the formulas, worst"
@@ -151,8 +151,8 @@ def paper(picture: str) -> Section:
         (),
         f"""## Memory
 
-Weights, gradients, moments and what is received, in GB; activations are left out. Bold is more than {CARD / 1e9:.0f} GB.
-One logical shard a rank.
+Weights, gradients, moments and what is received, in GB; activations are left out. Bold is more than
+{CARD / 1e9:.0f} GB. One logical shard a rank.
 
 {memory}
 
