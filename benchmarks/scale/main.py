@@ -100,8 +100,8 @@ def _check() -> Section:
     text = (
         f"## Check\n\nThe exchange of {_CHECKED_WEIGHTS / 1e6:.0f} million weights in {_CHECKED_SHARDS} logical "
         "shards by processes of this machine, counted at the collectives, of the rank that sends most. What is more "
-        "than the formula fills blocks up. Seconds are those of gloo on loopback, with more processes than cores from 3 "
-        "on.\n\n"
+        "than the formula fills blocks up. Seconds are those of gloo on loopback; from 3 on there are more processes "
+        "than cores.\n\n"
         f"{table(heads, rows, 'rrrrr')}"
     )
     what = "bytes counted beside the formulas, worst"
