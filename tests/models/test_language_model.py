@@ -1,15 +1,18 @@
 """Language models: drawn from the seed, causal, and measured token by token."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from retort.core.errors import ConfigError
 from retort.models.config import LanguageModelConfig
 from retort.models.determinism import fix_arithmetic
 from retort.models.language_model import LanguageModel, build_language_model, token_losses
+from retort.models.packed.passes import Pass, Places
 
 VOCABULARY = 50
 FAMILIES = ("llama", "gpt2")
@@ -142,3 +145,46 @@ def test_dropout_is_there_in_training_alone() -> None:
 def test_sizes_that_do_not_fit_are_refused(changed: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         config(**changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_where_documents_are_told_apart_a_token_sees_its_own_alone(family: str) -> None:
+    boundary = 49
+    reader = build_language_model(
+        *(config(family, attention="document"), VOCABULARY, 0, "portable"), boundary=boundary
+    ).eval()
+    ids = blocks(2, 16) % boundary
+    ids[0, [4, 11]] = ids[1, [0, 9]] = boundary
+    scores = reader(ids)
+    for begin, end in ((0, 4), (4, 11), (11, 16)):
+        assert torch.equal(reader(ids[:1, begin:end])[0], scores[0, begin:end]), "as if alone"
+    assert torch.equal(reader(ids[1:, 9:])[0], scores[1, 9:])
+    everything = build_language_model(config(family), VOCABULARY, 0, "portable", boundary).eval()
+    assert torch.equal(everything(ids)[0, :4], scores[0, :4])
+    assert not torch.equal(everything(ids)[0, 4:], scores[0, 4:])
+
+
+def test_shards_whose_documents_are_told_apart_are_computed_together() -> None:
+    """Their sequences are documents, and not blocks."""
+    sizes = config(attention="document", dropout=0.2, tie_embeddings=False)
+    ids = blocks(5, 17) % 49
+    ids[ids % 7 == 0] = 49
+
+    def losses(part: slice, places: Places) -> Tensor:
+        learner = build_language_model(sizes, VOCABULARY, 0, "portable", 49).train()
+        assert learner.portable is not None
+        learner.portable.training = Pass(places)
+        return token_losses(learner, ids[part])
+
+    starts = torch.tensor([0, 2, 3, 5])
+    whole = losses(slice(0, 5), Places(0, 1, range(3), starts))
+    alone = [
+        losses(slice(begin, end), Places(0, 1, range(shard, shard + 1)))
+        for shard, (begin, end) in enumerate(pairwise(starts.tolist()))
+    ]
+    assert torch.equal(whole, torch.cat(alone))
+
+
+def test_documents_are_told_apart_in_portable_arithmetic_alone() -> None:
+    with pytest.raises(ConfigError, match=r"attention: document is for portable arithmetic"):
+        build_language_model(config(attention="document"), VOCABULARY, 0, boundary=3)

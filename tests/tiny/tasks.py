@@ -48,4 +48,13 @@ def of_language_model(root: Path) -> Path:
     return root / "language.yaml"
 
 
+def of_documents(root: Path) -> Path:
+    """A language model whose tokens see their own document alone, without ties."""
+    file = of_language_model(root)
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values["model"]["language_model"] |= {"attention": "document", "tie_embeddings": False}
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return file
+
+
 MADE = {"classifier": of_classifier, "embeddings": of_embeddings, "llama": of_language_model}

@@ -102,6 +102,8 @@ def language_model_files(
     """
     context = int(model.decoder.config.max_position_embeddings)
     facts: dict[str, JSON] = {"context": context, **_of_arithmetic(model, threads)}
+    if model.boundary is not None:
+        facts["boundary"] = model.boundary
     return _description("language_model", model.decoder, tokenizer, facts)
 
 
@@ -185,7 +187,12 @@ def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoi
     """
     with opened(path, "language_model", seal) as (sealed, facts, architecture):
         arithmetic = arithmetic_in(facts)
-        model = LanguageModel(decoder_of(architecture, arithmetic), arithmetic)
+        boundary = facts.get("boundary")
+        model = LanguageModel(
+            decoder_of(architecture, arithmetic),
+            arithmetic,
+            None if boundary is None else int(boundary),
+        )
         _fill(model, sealed)
         tokenizer, context = sealed.read(_TOKENIZER), int(facts["context"])
         return LanguageCheckpoint(sealed, model.eval(), tokenizer, context, threads_in(facts))

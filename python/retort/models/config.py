@@ -74,6 +74,9 @@ class LanguageModelConfig(Frozen):
     """The most tokens that the model sees at once."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Of attention; with gpt2 of embeddings and residual branches too."""
+    attention: Literal["block", "document"] = "block"
+    """What a token sees of what is before it: all of its block, or of its own document alone, whose positions begin
+    with 0. `document` is for portable arithmetic."""
     tie_embeddings: bool = True
     """One matrix for the input's embeddings and the output's (Press and Wolf, 2017)."""
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig
 
+from retort.core.errors import ConfigError
 from retort.models.arithmetic import Portable, arithmetic_of, drawn, portable_decoder
 from retort.models.backbones import Backbone, decoder_of
 from retort.models.config import ArithmeticName, LanguageModelConfig
@@ -19,14 +20,25 @@ class LanguageModel(nn.Module):
 
     Attributes:
         portable: how it is computed by portable kernels; None: by PyTorch.
+        boundary: the token that a document begins with, where tokens see no other document; None: they see their block.
     """
 
-    def __init__(self, decoder: Backbone, arithmetic: ArithmeticName = "native") -> None:
+    def __init__(
+        self,
+        decoder: Backbone,
+        arithmetic: ArithmeticName = "native",
+        boundary: int | None = None,
+    ) -> None:
         """
         Raises:
-            ConfigError: there is no portable arithmetic for this decoder.
+            ConfigError: there is no portable arithmetic for this decoder, or documents are to be told apart without it.
         """
         super().__init__()
+        if boundary is not None and arithmetic != "portable":
+            raise ConfigError(
+                "model.language_model.attention: document is for portable arithmetic, and this run computes in native"
+            )
+        self.boundary = boundary
         self.portable: Portable[PackedLlama | PackedGPT2] | None = (
             portable_decoder(decoder.config) if arithmetic == "portable" else None
         )
@@ -39,13 +51,23 @@ class LanguageModel(nn.Module):
             ids: int64, [blocks, tokens]; no more tokens than the model's context.
         """
         if self.portable is not None:
-            offsets = torch.arange(len(ids) + 1) * ids.shape[1]
-            sequences = Sequences(ids.reshape(-1), offsets)
-            weights, how = self.portable.weights(self.decoder), self.portable.how(self)
+            sequences, first = self._sequences(ids)
+            weights = self.portable.weights(self.decoder)
+            how = self.portable.how(self).of_parts(first)
             scores = self.portable.form(weights, sequences, how)
             return scores.view(*ids.shape, -1)
         logits: Tensor = self.decoder(input_ids=ids, use_cache=False).logits
         return logits.float()
+
+    def _sequences(self, ids: Tensor) -> tuple[Sequences, Tensor]:
+        """What sees each other, and which of these each block begins with and the last ends before."""
+        blocks, flat = torch.arange(len(ids) + 1) * ids.shape[1], ids.reshape(-1)
+        if self.boundary is None:
+            return Sequences(flat, blocks), torch.arange(len(blocks))
+        begins = flat == self.boundary
+        begins[blocks[:-1]] = True
+        offsets = torch.cat([begins.nonzero()[:, 0], blocks[-1:]])
+        return Sequences(flat, offsets), torch.searchsorted(offsets, blocks)
 
 
 def build_language_model(
@@ -53,16 +75,19 @@ def build_language_model(
     vocabulary_size: int,
     seed: int,
     arithmetic: ArithmeticName = "native",
+    boundary: int | None = None,
 ) -> LanguageModel:
     """A language model whose weights are drawn from `seed`; no other random number is touched.
 
     Args:
         vocabulary_size: number of tokens of the token store's tokenizer.
+        boundary: the token that its documents begin with.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(seed, "weights"))
         decoder = decoder_of(_architecture(config, vocabulary_size), arithmetic)
-    model = LanguageModel(decoder, arithmetic)
+    alone = config.attention == "document"
+    model = LanguageModel(decoder, arithmetic, boundary if alone else None)
     if arithmetic == "portable":
         _draw(model, seed)
     return model

@@ -243,6 +243,14 @@ def decisive(recipe: TrainingRecipe) -> dict[str, JSON]:
     train = kept["train"]
     assert isinstance(train, dict)
     del train["slices"]
+    model = kept["model"]
+    assert isinstance(model, dict)
+    language_model = model.get("language_model")
+    if isinstance(language_model, dict) and language_model["attention"] == "block":
+        # As it was in all runs before it could be said.
+        model["language_model"] = {
+            key: value for key, value in language_model.items() if key != "attention"
+        }
     if recipe.train.arithmetic == "portable":
         del train["threads"]
     return kept | {"train": train | {"arithmetic": recipe.train.settled_arithmetic}}

@@ -18,7 +18,7 @@ from tests.tiny.runs import (
     train,
     typed,
 )
-from tests.tiny.tasks import MADE, of_classifier
+from tests.tiny.tasks import MADE, of_classifier, of_documents
 
 server = fork_server_for(*TRAINING, *NATIVE)
 
@@ -123,3 +123,15 @@ def test_a_set_of_instructions_that_is_not_there_is_one_line(tmp_path: Path) -> 
     assert done.returncode == 2
     assert f"environment variable {INSTRUCTIONS}: avx1024 is not among" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_whose_tokens_see_their_own_document_has_one_seal(tmp_path: Path) -> None:
+    """And is verified by a fresh process, which knows by the checkpoint what tokens see."""
+    recipe = of_documents(tmp_path)
+    seal = sealed(train(typed(recipe, tmp_path / "alone")))
+    checkpoint = verify(tmp_path / "alone" / "checkpoint")
+    assert isinstance(json.loads(checkpoint.read("model.json"))["boundary"], int)
+    assert sealed(train(typed(recipe, tmp_path / "two", "--nproc", "2"))) == seal
+    block = ["model.language_model.attention=block"]
+    assert sealed(train(typed(recipe, tmp_path / "block", settings=block))) != seal
+    assert "attention" not in json.dumps(verify(tmp_path / "block" / "checkpoint").manifest.config)

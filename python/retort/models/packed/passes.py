@@ -44,6 +44,17 @@ class Pass:
     rounded: bool = False
     shards: Tensor | None = None
 
+    def of_parts(self, first: Tensor) -> "Pass":
+        """The same where what were sequences are several.
+
+        Args:
+            first: which of the new ones each begins with and the last ends before, int64 [sequences + 1].
+        """
+        if self.places is None or self.places.sequences is None:
+            return self
+        places = replace(self.places, sequences=first[self.places.sequences])
+        return replace(self, places=places)
+
     def of_tokens(self, offsets: Tensor) -> "Pass":
         """The same where a row is a token.
 

@@ -75,7 +75,10 @@ class LanguageModelling:
         # The state of each layer in half precision, and the scores of each next token.
         state = length * (2 * config.hidden * config.layers + 4 * vocabulary)
         check_batch(train, self._reader.length, "blocks", state, device)
-        model = build_language_model(config, vocabulary, train.seed, train.settled_arithmetic)
+        model = build_language_model(
+            *(config, vocabulary, train.seed, train.settled_arithmetic),
+            boundary=store.facts.special.boundary,
+        )
         self.model: LanguageModel = model.to(device)
         self.attention = (config.layers, config.hidden)
         self.held_out = HeldOutBlocks(store, length, device)

@@ -18,7 +18,7 @@ from retort.train.processes.world import World
 from retort.train.recipe import TrainingRecipe
 from retort.train.tasks.open import open_task
 from retort.train.timing.phases import PhaseClock
-from tests.tiny.tasks import MADE
+from tests.tiny.tasks import MADE, of_documents
 
 CPU = torch.device("cpu")
 STEPS, SHARDS = 3, 6
@@ -66,8 +66,9 @@ def steps(recipe: TrainingRecipe, root: Path, at_once: int) -> tuple[list[Outcom
         (MADE["classifier"], {"freeze": {"embeddings": False}}),
         (MADE["classifier"], {}),
         (MADE["llama"], {"language_model": {"tie_embeddings": False}}),
+        (of_documents, {}),
     ],
-    ids=["classifier", "frozen", "untied"],
+    ids=["classifier", "frozen", "untied", "documents"],
 )
 def test_any_number_of_shards_at_once_gives_the_same_bits(
     made: Callable[[Path], Path], model: dict[str, Any], tmp_path: Path
