@@ -63,3 +63,9 @@ class Engine(Protocol):
         Args:
             read: gives a whole tensor of a file by its name.
         """
+
+
+def untrained(model: nn.Module) -> dict[str, Tensor]:
+    """Frozen parameters and buffers that a checkpoint holds, by name."""
+    held = model.state_dict(keep_vars=True)
+    return {name: values for name, values in held.items() if not values.requires_grad}

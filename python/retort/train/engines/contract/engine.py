@@ -45,6 +45,7 @@ from retort.train.engines.engine import (
     MicroBatch,
     Outcome,
     TensorSlice,
+    untrained,
 )
 from retort.train.processes.world import World
 from retort.train.timing.phases import PhaseClock
@@ -139,7 +140,7 @@ class ContractEngine:
         """Weights and moments of this rank's slices; what is not trained comes from rank 0."""
         yield from self._adamw.slices()
         if self._world.rank == 0:
-            for name, values in self._untrained().items():
+            for name, values in untrained(self.model).items():
                 yield TensorSlice("model", name, 0, values.detach().reshape(-1))
 
     def restore(self, read: Callable[[File, str], Tensor], step: int) -> None:
@@ -149,7 +150,7 @@ class ContractEngine:
                 parameter.copy_(read("model", name))
                 moments = [read("optimizer", f"{one}.{name}") for one in ("exp_avg", "exp_avg_sq")]
                 self._adamw.restore(name, moments[0], moments[1], step)
-            for name, values in self._untrained().items():
+            for name, values in untrained(self.model).items():
                 values.copy_(read("model", name))
 
     def _parts(self, number: int) -> list[tuple[Node, Any]]:
@@ -236,12 +237,3 @@ class ContractEngine:
         yield
         with self._world.together(words):
             self._exchange.meet()
-
-    def _untrained(self) -> dict[str, Tensor]:
-        """Frozen parameters and buffers that a checkpoint holds."""
-        held = self.model.state_dict(keep_vars=True)
-        return {
-            name: values
-            for name, values in held.items()
-            if name not in self._parameters and not values.requires_grad
-        }

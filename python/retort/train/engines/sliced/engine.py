@@ -14,7 +14,14 @@ from retort.train.engines.contract.layout import FlatLayout
 from retort.train.engines.contract.settings import ContractSettings
 from retort.train.engines.contract.sliced_adamw import SlicedAdamW
 from retort.train.engines.contract.tree import Node, share_of
-from retort.train.engines.engine import File, Loss, MicroBatch, Outcome, TensorSlice
+from retort.train.engines.engine import (
+    File,
+    Loss,
+    MicroBatch,
+    Outcome,
+    TensorSlice,
+    untrained,
+)
 from retort.train.engines.sliced.weights import SlicedWeights
 from retort.train.processes.world import World
 from retort.train.timing.phases import PhaseClock
@@ -96,7 +103,7 @@ class SlicedEngine:
         """Weights and moments of this rank's slices; what is not trained comes from rank 0."""
         yield from self._adamw.slices()
         if self._world.rank == 0:
-            for name, values in self._untrained().items():
+            for name, values in untrained(self.model).items():
                 yield TensorSlice("model", name, 0, values.detach().reshape(-1))
 
     def restore(self, read: Callable[[File, str], Tensor], step: int) -> None:
@@ -106,7 +113,7 @@ class SlicedEngine:
             moments = [read("optimizer", f"{one}.{name}") for one in ("exp_avg", "exp_avg_sq")]
             self._adamw.restore(name, moments[0], moments[1], step)
         with torch.no_grad():
-            for name, values in self._untrained().items():
+            for name, values in untrained(self.model).items():
                 values.copy_(read("model", name))
         self._weights.changed()
 
@@ -124,12 +131,3 @@ class SlicedEngine:
             torch.autograd.backward(loss)
         found: float = loss.item()
         return found
-
-    def _untrained(self) -> dict[str, Tensor]:
-        """Frozen parameters and buffers that a checkpoint holds."""
-        held = self.model.state_dict(keep_vars=True)
-        return {
-            name: values
-            for name, values in held.items()
-            if name not in self._parameters and not values.requires_grad
-        }
