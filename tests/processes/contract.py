@@ -53,6 +53,7 @@ class Case:
     Attributes:
         bucket, block: how the gradient is cut up; see `ContractSettings`.
         apart: whether ranks are as if each were on a machine of its own, where no other finds its process.
+        staged: whether they trade as those that share a GPU.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Case:
     bucket: int
     block: int
     apart: bool = False
+    staged: bool = False
 
     @property
     def settings(self) -> ContractSettings:
@@ -81,9 +83,10 @@ BFLOAT16 = Case("bfloat16", 8, True, 2048, 256)
 SMALL_BUCKETS = dataclasses.replace(BFLOAT16, name="small buckets", bucket=1)
 ONE_BUCKET = dataclasses.replace(BFLOAT16, name="one bucket", bucket=1 << 20)
 APART = dataclasses.replace(BFLOAT16, name="apart", apart=True)
+STAGED = dataclasses.replace(SMALL_BUCKETS, name="staged", apart=True, staged=True)
 SIX = Case("six shards", 6, False, 2048, 256)
 USUAL = Case("usual", 8, False, 4 << 20, 1 << 16)
-CASES = (BFLOAT16, SMALL_BUCKETS, ONE_BUCKET, APART, SIX, USUAL)
+CASES = (BFLOAT16, SMALL_BUCKETS, ONE_BUCKET, APART, STAGED, SIX, USUAL)
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,8 @@ def _work(world: World, directory: Path) -> None:
 
 def _train(case: Case, world: World, directory: Path, halves: Path) -> None:
     with patch("os.getpid", lambda: _NOBODY) if case.apart else nullcontext():
-        engine, _ = open_engine(case.settings, world)
+        sharing = dataclasses.replace(world, shares_gpus=case.staged)
+        engine, _ = open_engine(case.settings, sharing)
     (directory / f"{case.name}.exchange").write_text(type(engine._exchange).__name__)
     outcomes = [engine.step(step, RATES[step]) for step in range(HALF)]
     _write(engine, directory / f"{case.name}.half.{world.rank}")

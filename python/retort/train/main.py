@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         join_timeout_s=options.join_timeout,
         collective_s=options.collective_timeout,
         metrics_port=options.metrics_port,
+        share_gpus=options.share_gpus,
     )
     if is_worker(os.environ, plan):
         if options.overwrite:
@@ -132,6 +133,12 @@ def _parser() -> argparse.ArgumentParser:
         type=port,
         metavar="PORT",
         help="tell Prometheus the figures of the run at http://HOST:PORT/metrics, on each machine",
+    )
+    parser.add_argument(
+        "--share-gpus",
+        action="store_true",
+        help="let processes share a GPU, and trade through the machine's memory: to see that their "
+        "number is not in the seal, not to be fast",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--list", action="store_true", help="print the names of the recipes")

@@ -87,8 +87,9 @@ def run_workers(plan: Launch, command: Sequence[str], hosts: bool | None) -> int
             signals_to_handle=",".join(
                 number.name for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN
             ),
-            shutdown_timeout=plan.grace_s,
         )
+        if hasattr(config, "shutdown_timeout"):  # torch 2.11 has none, and waits 30 s
+            config.shutdown_timeout = plan.grace_s
         try:
             # The agent fills in ${local_rank} as string.Template does.
             launch_agent(config, command[0], [part.replace("$", "$$") for part in command[1:]])

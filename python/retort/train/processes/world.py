@@ -58,6 +58,7 @@ class World:
         device: where this process computes.
         store: where the ranks have met; None alone.
         patience_s: how long to wait for a sign of another rank.
+        shares_gpus: whether ranks may have the same device, between which NCCL carries nothing.
     """
 
     rank: int
@@ -66,6 +67,7 @@ class World:
     device: torch.device
     store: Store | None = None
     patience_s: float = COLLECTIVE_TIMEOUT_S
+    shares_gpus: bool = False
     _calls: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     @property
@@ -167,6 +169,7 @@ def joined(
     timeout_s: float,
     *,
     collective_timeout_s: float = COLLECTIVE_TIMEOUT_S,
+    share_gpus: bool = False,
 ) -> Iterator[World]:
     """Meet the other processes of the run, and leave them at the end.
 
@@ -176,6 +179,7 @@ def joined(
     Args:
         timeout_s: how long to wait for the other ranks to arrive.
         collective_timeout_s: how long one collective may wait for the other ranks.
+        share_gpus: whether more processes may run on a machine than it has GPUs.
     Raises:
         UserError: a variable is missing or malformed, a rank did not arrive, the port is taken,
             the host is unknown, or the machine has fewer CUDA devices than ranks.
@@ -186,8 +190,8 @@ def joined(
         yield World(0, 1, 0, _device(0))
         return
     local_rank = number_of(environment, "LOCAL_RANK", 0)
-    device = _device(local_rank)
-    world = World(endpoint.rank, endpoint.size, local_rank, device)
+    device = _device(local_rank, share_gpus)
+    world = World(endpoint.rank, endpoint.size, local_rank, device, shares_gpus=share_gpus)
     if world.size == 1:
         yield world
         return
@@ -301,15 +305,16 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
-def _device(local_rank: int) -> torch.device:
+def _device(local_rank: int, share_gpus: bool = False) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if local_rank >= torch.cuda.device_count():
+    devices = torch.cuda.device_count()
+    if local_rank >= devices and not share_gpus:
         raise UserError(
-            f"local rank {local_rank} needs a CUDA device of its own, and this machine has "
-            f"{torch.cuda.device_count()}; start fewer processes here"
+            f"local rank {local_rank} needs a CUDA device of its own, and this machine has {devices}; "
+            "start fewer processes here, or have them share one (--share-gpus)"
         )
-    return torch.device("cuda", local_rank)
+    return torch.device("cuda", local_rank % devices)
 
 
 def _first_line(text: str) -> str:

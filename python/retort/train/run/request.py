@@ -19,6 +19,7 @@ class Request:
         join_timeout_s: how long to wait for the other processes.
         collective_s: how long to wait for them in a step.
         metrics_port: where Prometheus reads a machine's figures, if anywhere.
+        share_gpus: whether processes may have a GPU together.
         published: the seal that the run comes to on every processor, if there is one.
     """
 
@@ -30,6 +31,7 @@ class Request:
     join_timeout_s: float
     collective_s: float
     metrics_port: int | None = None
+    share_gpus: bool = False
     published: str | None = None
 
 

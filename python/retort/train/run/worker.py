@@ -47,7 +47,12 @@ def work(request: Request, invocation: Invocation) -> int:
             refuse_arithmetic_variables(os.environ)
         _refuse_more_than_shards(recipe.config, endpoint.size if endpoint else 1)
         world = joining.enter_context(
-            joined(os.environ, request.join_timeout_s, collective_timeout_s=request.collective_s)
+            joined(
+                os.environ,
+                request.join_timeout_s,
+                collective_timeout_s=request.collective_s,
+                share_gpus=request.share_gpus,
+            )
         )
         if world.is_main:
             print(

@@ -18,6 +18,7 @@ from tests.processes.contract import (
     ONE_BUCKET,
     SEED,
     SMALL_BUCKETS,
+    STAGED,
     STEPS,
     USUAL,
     WORLDS,
@@ -105,10 +106,13 @@ def test_the_length_of_buckets_changes_no_bit(
 def test_ranks_of_one_machine_read_each_others_memory_to_the_bits_of_sockets(
     trained: dict[int, dict[str, Trained]], size: int
 ) -> None:
-    shared, apart = trained[size][BFLOAT16.name], trained[size][APART.name]
-    assert (shared.exchange, apart.exchange) == ("SharedExchange", "GradientExchange")
-    assert shared.outcomes == apart.outcomes
-    assert equal(shared.end, apart.end)
+    shared = trained[size][BFLOAT16.name]
+    assert shared.exchange == "SharedExchange"
+    for case, name in ((APART, "GradientExchange"), (STAGED, "StagedExchange")):
+        other = trained[size][case.name]
+        assert other.exchange == name
+        assert shared.outcomes == other.outcomes
+        assert equal(shared.end, other.end)
 
 
 def test_a_rank_that_is_lost_before_the_first_step_is_a_lost_peer(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from retort.train.engines.contract.layout import FlatLayout
-from retort.train.engines.contract.norms import block_squares, norm_of
+from retort.train.engines.contract.norms import block_squares, norm_of, tree_squares
 from retort.train.engines.contract.tree import Node, tree_sum
 
 BLOCK = 128
@@ -80,3 +80,11 @@ def test_what_is_no_number_stays_none() -> None:
     assert math.isnan(norm_of(block_squares(values, BLOCK)))
     values[200] = float("inf")
     assert norm_of(block_squares(values, BLOCK)) == math.inf
+
+
+def test_on_a_gpu_squares_are_added_by_halves_alike_in_any_company() -> None:
+    blocks = torch.randn(5, 1 << 12, generator=torch.Generator().manual_seed(3))
+    every = tree_squares(blocks)
+    assert every.tolist() == [tree_squares(one[None]).item() for one in blocks]
+    exact = [math.fsum(value * value for value in one) for one in blocks.double().tolist()]
+    assert all(math.isclose(*pair, rel_tol=1e-14) for pair in zip(every.tolist(), exact, strict=True))

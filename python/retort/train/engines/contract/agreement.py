@@ -16,7 +16,7 @@ from retort.train.timing.phases import PhaseClock
 
 def agreed(
     gradients: Sequence[Tensor],
-    losses: Sequence[float],
+    losses: Tensor,
     blocks: int,
     *,
     settings: ContractSettings,
@@ -28,7 +28,7 @@ def agreed(
 
     Args:
         gradients: this rank's slice of each bucket, float32.
-        losses: of this rank's shards.
+        losses: of this rank's shards, 1-d.
         blocks: how many of all buckets count.
         portable: whether squares are summed by portable kernels.
     """
@@ -37,9 +37,11 @@ def agreed(
     squares = torch.cat([block_squares(one, block, portable=portable) for one in gradients])
     # Each gives what it knows, zero elsewhere.
     known = torch.zeros(shards, dtype=torch.float64, device=squares.device)
-    known[share.start : share.stop] = torch.tensor(losses, dtype=torch.float64)
+    known[share.start : share.stop] = losses
+    # A GPU is waited for here, and nowhere else in a step.
+    told = torch.cat([squares, known]).cpu()
     with clock.phase("communication"):
-        rows = gathered(torch.cat([squares, known]), size)
+        rows = gathered(told, size)
     of_buckets = [len(one) // block for one in gradients]
     slices = torch.split(rows[:, : len(squares)], of_buckets, dim=1)
     in_order = torch.cat([one.reshape(-1) for one in slices])[:blocks]

@@ -24,6 +24,7 @@ from retort.train.engines.contract.exchange import (
     Exchange,
     GradientExchange,
     SharedExchange,
+    StagedExchange,
     roots_of_all,
 )
 from retort.train.engines.contract.gradients import GradientTree
@@ -112,19 +113,19 @@ class ContractEngine:
     def step(self, number: int, lr: float) -> Outcome:
         """Run this rank's shards and update the weights on all ranks."""
         self._ready, self._next = set[int](), 0
-        losses: list[float] = []
+        losses: list[Tensor] = []
         parts = self._parts(number)
         self._gradients.start(plan_nodes([node for node, _ in parts], self._settings.shards))
         with self._packed.unchanged() if len(parts) > 1 else nullcontext():
             for place, (node, batch) in enumerate(parts):
-                losses += self._run(number, node, batch, place)
+                losses.append(self._run(number, node, batch, place))
         with self._clock.phase("communication"):
             gradients = [
                 self._exchange.slice_of_sum(number, self._gradients.roots)
                 for number in range(len(self._buckets))
             ]
         outcome = agreed(
-            *(gradients, losses, self._layout.blocks),
+            *(gradients, torch.cat(losses), self._layout.blocks),
             settings=self._settings,
             world=self._world,
             portable=self._portable is not None,
@@ -170,16 +171,15 @@ class ContractEngine:
                 for node in cut(self._roots, sizes, most, shards)
             ]
 
-    def _run(self, number: int, node: Node, batch: Any, place: int) -> list[float]:
-        """The losses of the shards of a node."""
+    def _run(self, number: int, node: Node, batch: Any, place: int) -> Tensor:
+        """The losses of the shards of a node, 1-d."""
         self._gradients.begin(place)
         with self._pass(number, node.of(self._settings.shards), batch):
             losses = self._loss(self.model, batch, number)
         with made_in(self._gradients.destinations()) if self._together else nullcontext():
             torch.autograd.backward(losses, torch.ones_like(losses))
         self._gradients.end()
-        found: list[float] = losses.tolist()
-        return found
+        return losses.detach()
 
     def _pass(self, number: int, shards: range, batch: Any) -> AbstractContextManager[object]:
         """Have a forward pass drop and round as it is to in shards of a step."""
@@ -214,9 +214,13 @@ class ContractEngine:
                 weights = vectors[0].pop(0)
                 exchange = SharedExchange(world.rank, shards, self._buckets, vectors)
                 return exchange, [weights, *vectors[world.rank]]
-        by_collectives = GradientExchange(
-            world.rank, world.size, shards, self._buckets, world.device
-        )
+        by_collectives: Exchange
+        if world.size > 1 and world.shares_gpus:
+            by_collectives = StagedExchange(world.rank, world.size, shards, self._buckets, roots)
+        else:
+            by_collectives = GradientExchange(
+                world.rank, world.size, shards, self._buckets, world.device
+            )
         return by_collectives, [torch.zeros(length, device=world.device) for _ in range(1 + roots)]
 
     def _flatten(self) -> None:

@@ -181,6 +181,41 @@ class GradientExchange:
         """As `Exchange.meet`: each rank has weights of its own."""
 
 
+class StagedExchange:
+    """The exchange of ranks that may share a GPU: through the machine's memory, as NCCL serves no two on one device."""
+
+    def __init__(
+        self, rank: int, world_size: int, shards: int, buckets: Sequence[Bucket], roots: int
+    ) -> None:
+        """
+        Args:
+            roots: how many this rank has.
+        """
+        self._buckets = buckets
+        self._inner = GradientExchange(rank, world_size, shards, buckets, torch.device("cpu"))
+        self._roots = [torch.empty(buckets[-1].end) for _ in range(roots)]
+
+    def send(self, number: int, roots: Sequence[Tensor]) -> None:
+        """As `Exchange.send`; waits until backward has come here."""
+        run = slice(self._buckets[number].start, self._buckets[number].end)
+        for staged, root in zip(self._roots, roots, strict=True):
+            staged[run].copy_(root[run])
+        self._inner.send(number, self._roots)
+
+    def slice_of_sum(self, number: int, roots: Sequence[Tensor]) -> Tensor:
+        """As `Exchange.slice_of_sum`; additions are the CPU's, which are rounded as a GPU's are."""
+        return self._inner.slice_of_sum(number, self._roots).to(roots[0].device)
+
+    def gather(self, weights: Tensor) -> None:
+        """As `Exchange.gather`."""
+        staged = weights.cpu()
+        self._inner.gather(staged)
+        weights.copy_(staged)
+
+    def meet(self) -> None:
+        """As `Exchange.meet`: each rank has weights of its own."""
+
+
 def gathered(values: Tensor, world_size: int) -> Tensor:
     """The vectors of all ranks, each as long: [world_size, length]."""
     if world_size == 1:

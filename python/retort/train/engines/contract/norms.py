@@ -18,8 +18,26 @@ def block_squares(values: Tensor, block: int, *, portable: bool = False) -> Tens
     if portable:
         return squares(values, torch.arange(0, len(values) + 1, block))
     blocks = values.view(-1, block)
+    if values.is_cuda:
+        return tree_squares(blocks)
     norms = [torch.linalg.vector_norm(one, dtype=torch.float64) for one in blocks]
     return torch.stack(norms).square()
+
+
+def tree_squares(blocks: Tensor) -> Tensor:
+    """The sum of squares of each row, float64, by additions of halves: bits that no number of rows changes.
+
+    It reads more memory than one call for each block, and starts 17 kernels where that one starts 1,680 for BERT-base,
+    which on a GPU take longer than what they compute.
+
+    Args:
+        blocks: float32, [rows, a power of two].
+    """
+    squares = blocks.double().square_()
+    while squares.shape[1] > 1:
+        left, right = squares.chunk(2, dim=1)
+        squares = left + right
+    return squares.flatten()
 
 
 def norm_of(of_blocks: Tensor) -> float:

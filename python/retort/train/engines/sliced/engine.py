@@ -88,7 +88,7 @@ class SlicedEngine:
         losses = [self._run(number, place) for place in range(len(self._share))]
         gradients = self._weights.sums()
         outcome = agreed(
-            *(gradients, losses, self._layout.blocks),
+            *(gradients, torch.stack(losses), self._layout.blocks),
             settings=self._settings,
             world=self._world,
             portable=True,
@@ -117,7 +117,7 @@ class SlicedEngine:
                 values.copy_(read("model", name))
         self._weights.changed()
 
-    def _run(self, number: int, place: int) -> float:
+    def _run(self, number: int, place: int) -> Tensor:
         """The loss of a shard of this rank, while the others compute theirs."""
         size, shards = self._world.size, self._settings.shards
         nodes = [Node(0, share_of(rank, size, shards)[place]) for rank in range(size)]
@@ -129,5 +129,4 @@ class SlicedEngine:
         with self._weights.leaf(nodes):
             (loss,) = self._loss(self.model, batch, number)
             torch.autograd.backward(loss)
-        found: float = loss.item()
-        return found
+        return loss.detach()
