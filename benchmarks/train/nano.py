@@ -21,7 +21,7 @@ from retort.train.recipe import TrainingRecipe, recipes, with_arithmetic
 from retort.train.tasks.open import open_task
 
 
-def train(recipe: TrainingRecipe, scratch: Path) -> Measured:
+def train(recipe: TrainingRecipe, scratch: Path, device: str = "cpu") -> Measured:
     """Train and measure.
 
     Args:
@@ -29,7 +29,7 @@ def train(recipe: TrainingRecipe, scratch: Path) -> Measured:
     """
     given = recipe.train
     torch.set_num_threads(given.threads)
-    task = open_task(recipe, scratch, torch.device("cpu"), lambda function: function())
+    task = open_task(recipe, scratch, torch.device(device), lambda function: function())
     model, length = task.model, recipe.data.max_tokens
     assert isinstance(model, LanguageModel)
     stream = torch.from_numpy(
@@ -49,11 +49,12 @@ def train(recipe: TrainingRecipe, scratch: Path) -> Measured:
     )
     torch.manual_seed(given.seed)
     model.train()
-    times = StepTimes()
+    times = StepTimes(device)
     for _ in range(given.steps):
         starts = torch.randint(len(stream) - length, (given.batch,))
         blocks = torch.stack([stream[start : start + length + 1] for start in starts.tolist()])
-        with torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bfloat16"):
+        blocks = blocks.to(device)
+        with torch.autocast(device, torch.bfloat16, enabled=given.precision == "bfloat16"):
             scores = model(blocks[:, :-1])
             loss = cross_entropy(scores.flatten(0, 1), blocks[:, 1:].flatten())
         loss.backward()  # type: ignore[no-untyped-call]
@@ -68,12 +69,14 @@ def main() -> None:
     """One run of a recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the recipe")
-    parser.add_argument("recipe", help="its name")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("recipe", help="its name, or its file")
     parser.add_argument("scratch", type=Path)
     options = parser.parse_args()
     file = find_recipe(recipes(), options.recipe, Path.cwd())
     recipe = load_recipe(TrainingRecipe, file, options.set, Path.cwd()).config
-    print(json.dumps(train(with_arithmetic(recipe, "native"), options.scratch).to_json()))
+    measured = train(with_arithmetic(recipe, "native"), options.scratch, options.device)
+    print(json.dumps(measured.to_json()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Our own side: `retort.train.main` in a process, and what its run directory tells of the time."""
 
 import json
+import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,17 +29,30 @@ def run(workload: Workload, world_size: int, overrides: Sequence[str] = ()) -> M
         return read(workload, out, json.loads(said.splitlines()[-1]))
 
 
-def run_recipe(name: str, world_size: int, overrides: Sequence[str]) -> Measured:
-    """The same with one of our recipes, by its name."""
+def run_recipe(
+    name: str, world_size: int, overrides: Sequence[str], flags: Sequence[str] = ()
+) -> Measured:
+    """The same with a recipe, by its name or its file.
+
+    Args:
+        flags: more of the command line.
+    """
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-run-") as scratch:
         out = Path(scratch) / "run"
         options = ["--config", name, "--out", out, "--nproc", world_size, "--json"]
         changes = [part for override in overrides for part in ("--set", override)]
-        _, said = run_measured(python("retort.train.main", *options, *changes), watch=False)
+        command = python("retort.train.main", *options, *changes, *flags)
+        _, said = run_measured(command, watch=False)
         resolved = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8"))
-        seconds = _seconds(read_timings(out / "timings.jsonl"))
-        seal = json.loads(said.splitlines()[-1])["seal"]
-        return Measured(seconds, resolved["train"]["batch"], digest=seal)
+        timings = read_timings(out / "timings.jsonl")
+        facts: dict[str, Any] = summary(timings)
+        return Measured(
+            _seconds(timings),
+            resolved["train"]["batch"],
+            digest=json.loads(said.splitlines()[-1])["seal"],
+            shares=facts["shares"],
+            mfu=statistics.median(one.mfu for one in timings),
+        )
 
 
 def recipe(workload: Workload) -> dict[str, Any]:

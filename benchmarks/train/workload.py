@@ -130,6 +130,7 @@ class Measured:
         accuracy: on held-out documents; None where nothing was held out to it.
         digest: SHA-256 of the trained weights, or a seal; equal digests are equal weights.
         shares: of the time, by what it was spent on.
+        mfu: of the median step, as our trainer tells it; 0 for who does not.
     """
 
     seconds: Sequence[float]
@@ -138,6 +139,7 @@ class Measured:
     accuracy: float | None = None
     digest: str = ""
     shares: dict[str, float] = field(default_factory=dict)
+    mfu: float = 0.0
 
     def rate(self, warm_up: int) -> float:
         """Samples a second after the first steps, stalls and checkpoints included."""

@@ -193,6 +193,7 @@ def fetch(
     *,
     source: bool = False,
     index: Index | None = None,
+    python_version: str | None = None,
 ) -> None:
     """Fetches distributions without what they need, and refuses other bytes than those pinned.
 
@@ -202,6 +203,7 @@ def fetch(
         folder: for temporary files.
         source: whether source archives are wanted; none of their code runs.
         index: where to look after pip's own settings.
+        python_version: for which the wheels are, such as "3.12", if not for this one.
     Raises:
         FetchError: no place has them.
     """
@@ -221,6 +223,8 @@ def fetch(
         arguments += ["--no-binary=:all:", "--use-pep517", "--no-build-isolation", "--no-cache-dir"]
     else:
         arguments += ["--only-binary=:all:"]
+    if python_version is not None:
+        arguments += [f"--python-version={python_version}"]
     tried: list[str] = []
     for place, environment in _attempts(index):
         if tried:

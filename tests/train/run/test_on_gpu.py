@@ -34,7 +34,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_run_has_one_seal_twice_and_after_it_was_stopped(
+def test_a_run_has_one_seal_twice_and_after_it_was_stopped_and_by_two_processes(
     recipe: Path, tmp_path: Path, precision: str
 ) -> None:
     settings = (f"train.precision={precision}",)
@@ -52,7 +52,9 @@ def test_a_run_has_one_seal_twice_and_after_it_was_stopped(
     assert 0 < steps_written(stopped) < STEPS
     seals = {name: seal_said(logs[name]) for name in ("a", "b", "other")}
     seals["stopped"] = sealed(train(typed(recipe, stopped, settings=settings)))
-    assert seals["a"] == seals["b"] == seals["stopped"] != seals["other"]
+    pair = typed(recipe, tmp_path / "pair", "--nproc", "2", "--share-gpus", settings=settings)
+    seals["pair"] = sealed(train(pair))
+    assert seals["a"] == seals["b"] == seals["stopped"] == seals["pair"] != seals["other"]
     for name in ("metrics.jsonl", "logits.safetensors", "evaluation.json"):
         assert (stopped / name).read_bytes() == (tmp_path / "a" / name).read_bytes(), name
 
