@@ -87,4 +87,6 @@ def test_on_a_gpu_squares_are_added_by_halves_alike_in_any_company() -> None:
     every = tree_squares(blocks)
     assert every.tolist() == [tree_squares(one[None]).item() for one in blocks]
     exact = [math.fsum(value * value for value in one) for one in blocks.double().tolist()]
-    assert all(math.isclose(*pair, rel_tol=1e-14) for pair in zip(every.tolist(), exact, strict=True))
+    assert all(
+        math.isclose(*pair, rel_tol=1e-14) for pair in zip(every.tolist(), exact, strict=True)
+    )

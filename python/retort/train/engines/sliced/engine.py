@@ -127,6 +127,6 @@ class SlicedEngine:
         places = Places(self._settings.seed, number, range(shard, shard + 1))
         self._portable.training = Pass(places, rounded=self._settings.autocast)
         with self._weights.leaf(nodes):
-            (loss,) = self._loss(self.model, batch, number)
-            torch.autograd.backward(loss)
-        return loss.detach()
+            losses = self._loss(self.model, batch, number)
+            torch.autograd.backward(losses[0])
+        return losses[0].detach()
