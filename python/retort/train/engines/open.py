@@ -19,11 +19,16 @@ def open_engine(
 
     Raises:
         ConfigError: the model cannot be frozen as the recipe says, its arithmetic is not for this device, or
-            the engine cannot share the shards among so many processes.
+            the engine cannot share the shards among so many processes, or no GPU among several.
     """
     if recipe.train.arithmetic == "portable" and world.device.type != "cpu":
         raise ConfigError(
             "train.arithmetic: portable is computed on processors, and this run has a GPU; write native"
+        )
+    if recipe.backend == "deepspeed" and world.shares_gpus and world.device.type != "cpu":
+        # NCCL would take the other process for lost, and an operator would start it again for ever.
+        raise ConfigError(
+            "--share-gpus: DeepSpeed trades by NCCL, which serves one process on each GPU; start fewer processes"
         )
     groups = parameter_groups(task.model, recipe.model, recipe.optimizer.weight_decay)
     trained = tuple(name for group in groups for name in group.names)

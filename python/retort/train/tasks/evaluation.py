@@ -22,7 +22,7 @@ def held_out_results(task: Task, model: nn.Module, world: World) -> Tensor:
     turns = -(-batches // world.size)
     numbers = [min(turn * world.size + world.rank, batches - 1) for turn in range(turns)]
     model.eval()
-    results = [task.held_out.results(model, number) for number in numbers]
+    results = [task.held_out.results(model, number).cpu() for number in numbers]
     model.train()
 
     doing = "while held-out documents were evaluated"

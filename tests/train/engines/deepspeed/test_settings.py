@@ -1,13 +1,19 @@
 """What DeepSpeed is told follows from the recipe; what it cannot do is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+from retort.core.config import find_recipe, load_recipe
 from retort.core.errors import ConfigError
 from retort.train.engines.deepspeed.settings import deepspeed_settings
-from retort.train.recipe import DeepSpeedConfig
+from retort.train.engines.open import open_engine
+from retort.train.processes.world import World
+from retort.train.recipe import DeepSpeedConfig, TrainingRecipe, recipes
+from retort.train.timing.phases import PhaseClock
 
 
 def settings(values: dict[str, Any], **others: Any) -> dict[str, Any]:
@@ -81,3 +87,12 @@ def test_processes_that_cannot_share_the_shards_are_refused(processes: int) -> N
 def test_what_cannot_be_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         DeepSpeedConfig.model_validate(values)
+
+
+def test_processes_that_share_a_gpu_are_refused() -> None:
+    recipe = load_recipe(TrainingRecipe, find_recipe(recipes(), "smoke", Path()), (), Path()).config
+    world = World(0, 2, 0, torch.device("cuda"), shares_gpus=True)
+    # The model is not looked at.
+    task: Any = None
+    with pytest.raises(ConfigError, match="--share-gpus"):
+        open_engine(recipe.model_copy(update={"backend": "deepspeed"}), task, world, PhaseClock())
