@@ -3,7 +3,7 @@
 import datetime
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.markdown import Section, document
@@ -41,23 +41,30 @@ class Page:
     def write(
         self,
         title: str,
-        sections: Sequence[Section],
+        sections: Iterable[Section],
         libraries: Sequence[str],
         typed: Sequence[str],
     ) -> list[str]:
-        """Write and print it, and say which targets were missed.
+        """Write it anew after each section, so that what was measured outlives the command; print it, and say which
+        targets were missed.
 
         Args:
+            sections: measured as they are asked for, or before.
             libraries: distributions whose versions matter.
             typed: the command's arguments.
         Returns:
             Those targets.
         """
         command = shlex.join(["./tools/bazel", "run", f"//benchmarks/{self._name}", "--", *typed])
-        text = document(f"{title}, {self._date}", sections, command, libraries)
-        (self._folder / f"{self._name}-{self._date}.md").write_text(text, encoding="utf-8")
+        path = self._folder / f"{self._name}-{self._date}.md"
+        found: list[Section] = []
+        text = ""
+        for section in sections:
+            found.append(section)
+            text = document(f"{title}, {self._date}", found, command, libraries)
+            path.write_text(text, encoding="utf-8")
         print(text)
-        missed = [one.what for section in sections for one in section.targets if not one.reached]
+        missed = [one.what for section in found for one in section.targets if not one.reached]
         for what in missed:
             print(f"missed: {what}", file=sys.stderr)
         return missed

@@ -111,9 +111,8 @@ def main(arguments: Sequence[str]) -> int:
     scratch_at = resolve(options.scratch) if options.scratch else None
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-", dir=scratch_at) as scratch:
         benchmark = Benchmark(options, Path(scratch), page)
-        sections = list(benchmark.sections())
-    title = "The data pipeline beside other tools"
-    page.write(title, sections, data_result.LIBRARIES, arguments)
+        title = "The data pipeline beside other tools"
+        page.write(title, benchmark.sections(), data_result.LIBRARIES, arguments)
     if benchmark.over_limit:
         print(f"memory is over the limit of {options.limit} MB", file=sys.stderr)
     return int(benchmark.over_limit)

@@ -39,9 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as scratch:
         stores = prepare(_CORPORA, weights, Path(scratch))
         parts = Parts(stores, weights, _amounts(options), options.max_tokens, options.shards)
-        sections = list(_sections(parts, stores, options.parts, page.picture("train")))
-    title = "Training beside other ways to train"
-    missed = page.write(title, sections, train_result.LIBRARIES, arguments)
+        sections = _sections(parts, stores, options.parts, page.picture("train"))
+        title = "Training beside other ways to train"
+        missed = page.write(title, sections, train_result.LIBRARIES, arguments)
     return int(bool(missed) and not options.quick)
 
 

@@ -2,11 +2,13 @@
 
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.markdown import Section
 from benchmarks.page import Page
 from benchmarks.train import pictures as train_pictures
 from benchmarks.train import result as train_result
@@ -245,3 +247,14 @@ def test_the_result_is_text_and_a_picture(tmp_path: Path) -> None:
     picture = page.picture("train")
     train_pictures.write_speeds({"one": found, "two": found}, picture)
     assert ET.parse(picture).getroot().tag.endswith("svg")
+
+
+def test_what_was_measured_outlives_what_could_not_be(tmp_path: Path) -> None:
+    def sections() -> Iterator[Section]:
+        yield train_result.ddp(comparison(**{CONTRACT: [1.0, 2.0], DDP: [1.5, 2.5]}))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Page("train", str(tmp_path)).write("Training", sections(), train_result.LIBRARIES, [])
+    (file,) = tmp_path.glob("train-*.md")
+    assert f"| {CONTRACT} | 3.00" in file.read_text(encoding="utf-8")
