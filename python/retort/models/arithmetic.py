@@ -11,13 +11,13 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PretrainedConfig
 
 from retort.core.errors import ConfigError
 from retort.kernels import rows
 from retort.kernels.elementwise import key_of, normal
 from retort.kernels.embeddings import summed
 from retort.kernels.products import matmul
+from retort.models.packed.architecture import Architecture
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
 from retort.models.packed.encoders import PackedEncoder
 from retort.models.packed.forms import packed_form
@@ -54,7 +54,7 @@ class Portable(Generic[FormT]):
         return self.training if model.training else EXACT
 
 
-def portable_encoder(config: PretrainedConfig) -> Portable[PackedEncoder]:
+def portable_encoder(config: Architecture) -> Portable[PackedEncoder]:
     """
     Raises:
         ConfigError: an encoder of this architecture has no packed form.
@@ -65,7 +65,7 @@ def portable_encoder(config: PretrainedConfig) -> Portable[PackedEncoder]:
     return Portable(form)
 
 
-def portable_decoder(config: PretrainedConfig) -> "Portable[PackedLlama | PackedGPT2]":
+def portable_decoder(config: Architecture) -> "Portable[PackedLlama | PackedGPT2]":
     """
     Raises:
         ConfigError: a decoder of this architecture has no packed form.
@@ -76,12 +76,12 @@ def portable_decoder(config: PretrainedConfig) -> "Portable[PackedLlama | Packed
     return Portable(form, together=not config.tie_word_embeddings)
 
 
-def has_portable_form(config: PretrainedConfig) -> bool:
+def has_portable_form(config: Architecture) -> bool:
     """Whether a model of this architecture can be computed by the kernels."""
     return packed_form(config) is not None
 
 
-def _no_form(config: PretrainedConfig) -> str:
+def _no_form(config: Architecture) -> str:
     return (
         f"train.arithmetic: portable is not for a model of type {config.model_type} with these "
         "settings; write native"

@@ -1,24 +1,26 @@
-"""Encoders and decoders: transformers' modules where PyTorch computes, their weights alone where the kernels do."""
+"""Encoders and decoders: transformers' modules where PyTorch computes, their weights alone where the kernels do.
+
+transformers is imported where a native model is made: only that is worth the time, which is more than PyTorch's.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import safetensors.torch
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, PretrainedConfig
 
 from retort.models.arithmetic import portable_decoder, portable_encoder
 from retort.models.config import ArithmeticName
+from retort.models.packed.architecture import Architecture, in_transformers
 from retort.models.packed.tree import WeightTree
 
 if TYPE_CHECKING:
-    # Only a native model is worth the time that its import takes, which is more than PyTorch's.
     from transformers import PreTrainedModel
 
 Backbone: TypeAlias = "PreTrainedModel | WeightTree"
 
 
-def encoder_of(architecture: PretrainedConfig, arithmetic: ArithmeticName = "native") -> Backbone:
+def encoder_of(architecture: Architecture, arithmetic: ArithmeticName = "native") -> Backbone:
     """An encoder in float32 whose weights are to be overwritten.
 
     PyTorch's attention is its fused one where the encoder's family has it.
@@ -30,11 +32,15 @@ def encoder_of(architecture: PretrainedConfig, arithmetic: ArithmeticName = "nat
     if arithmetic == "portable":
         portable_encoder(architecture)
         return WeightTree(architecture)
-    model: Any = AutoModel.from_config(architecture, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    from transformers import AutoModel
+
+    model: Any = AutoModel.from_config(  # type: ignore[no-untyped-call]
+        in_transformers(architecture), dtype=torch.float32
+    )
     return model  # type: ignore[no-any-return]
 
 
-def decoder_of(architecture: PretrainedConfig, arithmetic: ArithmeticName = "native") -> Backbone:
+def decoder_of(architecture: Architecture, arithmetic: ArithmeticName = "native") -> Backbone:
     """A causal language model in float32; native ones have weights drawn at random.
 
     Raises:
@@ -44,14 +50,16 @@ def decoder_of(architecture: PretrainedConfig, arithmetic: ArithmeticName = "nat
     if arithmetic == "portable":
         portable_decoder(architecture)
         return WeightTree(architecture)
+    from transformers import AutoModelForCausalLM
+
     model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        architecture, dtype=torch.float32
+        in_transformers(architecture), dtype=torch.float32
     )
     return model  # type: ignore[no-any-return]
 
 
 def read_encoder(
-    directory: Path, architecture: PretrainedConfig, arithmetic: ArithmeticName = "native"
+    directory: Path, architecture: Architecture, arithmetic: ArithmeticName = "native"
 ) -> tuple[Backbone, set[str]]:
     """A pretrained encoder in float32, from a directory with config.json and model.safetensors.
 
@@ -65,9 +73,13 @@ def read_encoder(
         portable_encoder(architecture)
         tree = WeightTree(architecture)
         return tree, tree.fill(safetensors.torch.load_file(directory / "model.safetensors"))
-    backbone, report = AutoModel.from_pretrained(
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    backbone, report = transformers.AutoModel.from_pretrained(
         directory,
-        config=architecture,
+        config=in_transformers(architecture),
         dtype=torch.float32,
         local_files_only=True,
         output_loading_info=True,

@@ -21,7 +21,6 @@ from typing import Any, cast, get_args
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig
 
 from retort.core.digest import JSON, canonical_json
 from retort.core.errors import SealError, shown
@@ -31,6 +30,7 @@ from retort.models.backbones import Backbone, decoder_of, encoder_of
 from retort.models.classifier import TextClassifier
 from retort.models.config import TASKS, ArithmeticName, HeadConfig, TaskName
 from retort.models.language_model import LanguageModel
+from retort.models.packed.architecture import Architecture, architecture_of
 
 KIND = "checkpoint"
 WEIGHTS = "model.safetensors"
@@ -238,7 +238,7 @@ def _description(
 @contextmanager
 def opened(
     path: Path, task: TaskName, seal: str | None
-) -> Iterator[tuple[Sealed, Mapping[str, Any], PretrainedConfig]]:
+) -> Iterator[tuple[Sealed, Mapping[str, Any], Architecture]]:
     """A verified checkpoint of a task, its `model.json` and its architecture.
 
     What its files then turn out not to fit is the checkpoint's fault, and raised as `SealError`.
@@ -254,7 +254,7 @@ def opened(
                 f"{shown(path)}: is the checkpoint of {TASKS[found].model}, and "
                 f"{TASKS[task].model} is needed"
             )
-        yield sealed, facts, AutoConfig.for_model(**json.loads(sealed.read(_ARCHITECTURE)))
+        yield sealed, facts, architecture_of(json.loads(sealed.read(_ARCHITECTURE)))
     except SealError:
         raise  # of another task, not finite, or a file that was altered after the verification
     except Exception as error:  # whatever libraries do with what the files say

@@ -4,13 +4,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig
 
 from retort.core.errors import ConfigError
 from retort.models.arithmetic import Portable, arithmetic_of, drawn, portable_decoder
 from retort.models.backbones import Backbone, decoder_of
 from retort.models.config import ArithmeticName, LanguageModelConfig
 from retort.models.determinism import seed_from
+from retort.models.packed.architecture import Architecture, architecture_of
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
 from retort.models.packed.sequences import Sequences
 
@@ -122,35 +122,39 @@ def token_losses(model: nn.Module, ids: Tensor) -> Tensor:
     return losses.view(targets.shape)
 
 
-def _architecture(config: LanguageModelConfig, vocabulary_size: int) -> PretrainedConfig:
+def _architecture(config: LanguageModelConfig, vocabulary_size: int) -> Architecture:
     # No beginning and no end: which token bounds documents is the token store's affair.
+    common = {
+        "vocab_size": vocabulary_size,
+        "tie_word_embeddings": config.tie_embeddings,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
     if config.family == "gpt2":
-        return AutoConfig.for_model(
-            "gpt2",
-            vocab_size=vocabulary_size,
-            n_positions=config.context,
-            n_embd=config.hidden,
-            n_layer=config.layers,
-            n_head=config.heads,
-            n_inner=config.feed_forward,
-            embd_pdrop=config.dropout,
-            attn_pdrop=config.dropout,
-            resid_pdrop=config.dropout,
-            tie_word_embeddings=config.tie_embeddings,
-            bos_token_id=None,
-            eos_token_id=None,
+        return architecture_of(
+            {
+                "model_type": "gpt2",
+                **common,
+                "n_positions": config.context,
+                "n_embd": config.hidden,
+                "n_layer": config.layers,
+                "n_head": config.heads,
+                "n_inner": config.feed_forward,
+                "embd_pdrop": config.dropout,
+                "attn_pdrop": config.dropout,
+                "resid_pdrop": config.dropout,
+            }
         )
-    return AutoConfig.for_model(
-        "llama",
-        vocab_size=vocabulary_size,
-        max_position_embeddings=config.context,
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.kv_heads or config.heads,
-        intermediate_size=config.feed_forward,
-        attention_dropout=config.dropout,
-        tie_word_embeddings=config.tie_embeddings,
-        bos_token_id=None,
-        eos_token_id=None,
+    return architecture_of(
+        {
+            "model_type": "llama",
+            **common,
+            "max_position_embeddings": config.context,
+            "hidden_size": config.hidden,
+            "num_hidden_layers": config.layers,
+            "num_attention_heads": config.heads,
+            "num_key_value_heads": config.kv_heads or config.heads,
+            "intermediate_size": config.feed_forward,
+            "attention_dropout": config.dropout,
+        }
     )

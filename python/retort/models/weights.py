@@ -1,14 +1,13 @@
 """Pretrained weights, offline first, and the models that start from them."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import transformers
 from torch import nn
-from transformers import AutoConfig, PretrainedConfig
 
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError, shown
@@ -19,6 +18,7 @@ from retort.models.backbones import Backbone, read_encoder
 from retort.models.checkpoint import not_finite
 from retort.models.classifier import TextClassifier
 from retort.models.config import ArithmeticName, HeadConfig, WeightsConfig
+from retort.models.packed.architecture import Architecture, architecture_of
 from retort.models.packed.forms import packed_form
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def find_weights(config: WeightsConfig) -> PretrainedWeights:
     return found
 
 
-def find_architecture(config: WeightsConfig) -> PretrainedConfig:
+def find_architecture(config: WeightsConfig) -> Architecture:
     """What config.json says of the weights that a recipe names.
 
     Raises:
@@ -82,10 +82,11 @@ def _digest(file: Path) -> str:
         ) from error
 
 
-def _architecture(directory: Path) -> PretrainedConfig:
-    config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    assert isinstance(config, PretrainedConfig)
-    return config
+def _architecture(directory: Path) -> Architecture:
+    said = json.loads((directory / _FILES[0]).read_bytes())
+    if not isinstance(said, dict):
+        raise ValueError(f"{_FILES[0]} is not a table")
+    return architecture_of(said)
 
 
 def _unreadable(directory: Path, error: Exception) -> DataError:
@@ -128,8 +129,6 @@ def with_new_head(
         DataError: the weights cannot be read, or are not those of the architecture.
         ConfigError: documents are longer than the model allows; or as `build`.
     """
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = _architecture(weights.directory)
         if config.is_encoder_decoder:

@@ -57,12 +57,12 @@ from retort.data.tokenizers.text_encoder import TextEncoder
 weights = find_weights(WeightsConfig(directory=Path(sys.argv[1])))
 tokenise = TextEncoder.from_file(weights.directory / "tokenizer.json", 8)
 model = build_classifier(weights, ["a", "b"], tokenise, 0, arithmetic=sys.argv[2])
-print("transformers.modeling_utils" in sys.modules)
+print("transformers" in sys.modules)
 """
 
 
 @pytest.mark.parametrize(("arithmetic", "imported"), [("portable", False), ("native", True)])
-def test_a_portable_model_is_made_without_transformers_modules(
+def test_a_portable_model_is_made_without_transformers(
     tmp_path: Path, arithmetic: str, imported: bool
 ) -> None:
     weights = write_weights(tmp_path / "weights")

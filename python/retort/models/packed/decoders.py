@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from torch import Tensor
-from transformers import PretrainedConfig
 
 from retort.kernels.embeddings import embedding
 from retort.kernels.norms import rms_norm
 from retort.kernels.products import linear, matmul
 from retort.kernels.rotary import Tables, rotated, tables
+from retort.models.packed.architecture import Architecture
 from retort.models.packed.layers import (
     ACTIVATIONS,
     Heads,
@@ -38,7 +38,7 @@ class PackedLlama:
     base: float
 
     @classmethod
-    def of(cls, config: PretrainedConfig) -> "PackedLlama | None":
+    def of(cls, config: Architecture) -> "PackedLlama | None":
         """The packed form of an architecture, or None if it has none here."""
         if config.model_type != "llama":
             return None
@@ -113,7 +113,7 @@ class PackedGPT2:
     residual_dropout: float
 
     @classmethod
-    def of(cls, config: PretrainedConfig) -> "PackedGPT2 | None":
+    def of(cls, config: Architecture) -> "PackedGPT2 | None":
         """The packed form of an architecture, or None if it has none here."""
         if config.model_type != "gpt2" or config.activation_function not in ACTIVATIONS:
             return None

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig
 
 from retort.kernels.embeddings import embedding
+from retort.models.packed.architecture import Architecture
 from retort.models.packed.layers import (
     ACTIVATIONS,
     Heads,
@@ -66,7 +66,7 @@ _EMBEDDINGS = -1
 """The layer of a place below all layers."""
 
 
-def names_of_encoder(config: PretrainedConfig) -> EncoderNames | None:
+def names_of_encoder(config: Architecture) -> EncoderNames | None:
     """How an architecture's weights are called; None if it is none of these encoders."""
     return None if getattr(config, "is_decoder", False) else _NAMES.get(config.model_type)
 
@@ -93,7 +93,7 @@ class PackedEncoder:
     attention_output_dropout: bool
 
     @classmethod
-    def of(cls, config: PretrainedConfig) -> "PackedEncoder | None":
+    def of(cls, config: Architecture) -> "PackedEncoder | None":
         """The packed form of an architecture, or None if it has none here."""
         kind, names = config.model_type, names_of_encoder(config)
         if names is None:

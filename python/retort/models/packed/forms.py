@@ -1,12 +1,12 @@
 """Which architectures have a packed form."""
 
-from transformers import PretrainedConfig
 
+from retort.models.packed.architecture import Architecture
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
 from retort.models.packed.encoders import PackedEncoder
 
 
-def packed_form(config: PretrainedConfig) -> "PackedEncoder | PackedLlama | PackedGPT2 | None":
+def packed_form(config: Architecture) -> "PackedEncoder | PackedLlama | PackedGPT2 | None":
     """The forward pass of an architecture on sequences that lie one after another.
 
     Returns:

@@ -3,14 +3,13 @@
 transformers' own modules would have the same weights, and take longer to import than all else of a process together.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig
 
+from retort.models.packed.architecture import Architecture, in_float32
 from retort.models.packed.encoders import EncoderNames, names_of_encoder
 
 Shapes: TypeAlias = Iterator[tuple[str, tuple[int, ...]]]
@@ -27,14 +26,13 @@ class WeightTree(nn.Module):
         config: the architecture; a copy that says float32.
     """
 
-    def __init__(self, config: PretrainedConfig) -> None:
+    def __init__(self, config: Architecture) -> None:
         """
         Raises:
             ValueError: the architecture has no packed form.
         """
         super().__init__()
-        self.config = copy.deepcopy(config)
-        self.config.dtype = torch.float32
+        self.config = in_float32(config)
         for name, shape in _shapes(config):
             _place(self, name, nn.Parameter(torch.empty(shape)))
         if config.model_type in _EMBEDDED_BY and config.tie_word_embeddings:
@@ -87,7 +85,7 @@ def _place(root: nn.Module, name: str, weight: nn.Parameter) -> None:
     module.register_parameter(last, weight)
 
 
-def _shapes(config: PretrainedConfig) -> Shapes:
+def _shapes(config: Architecture) -> Shapes:
     """Of every weight, in transformers' order; a shared one once."""
     names = names_of_encoder(config)
     if names is not None:
@@ -110,7 +108,7 @@ def _norm(name: str, width: int) -> Shapes:
     yield f"{name}.bias", (width,)
 
 
-def _encoder(config: PretrainedConfig, names: EncoderNames) -> Shapes:
+def _encoder(config: Architecture, names: EncoderNames) -> Shapes:
     hidden = config.hidden_size
     width = getattr(config, "embedding_size", hidden)
     inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
@@ -136,7 +134,7 @@ def _encoder(config: PretrainedConfig, names: EncoderNames) -> Shapes:
         yield from _norm(f"{at}.{names.outer_norm}", hidden)
 
 
-def _llama(config: PretrainedConfig) -> Shapes:
+def _llama(config: Architecture) -> Shapes:
     hidden, inner, count = config.hidden_size, config.intermediate_size, config.num_attention_heads
     width = getattr(config, "head_dim", None) or hidden // count
     all_heads, shared = count * width, config.num_key_value_heads * width
@@ -157,7 +155,7 @@ def _llama(config: PretrainedConfig) -> Shapes:
         yield f"{_LM_HEAD}.weight", (config.vocab_size, hidden)
 
 
-def _gpt2(config: PretrainedConfig) -> Shapes:
+def _gpt2(config: Architecture) -> Shapes:
     width = config.n_embd
     inner = config.n_inner or 4 * width
     yield _EMBEDDED_BY["gpt2"], (config.vocab_size, width)
