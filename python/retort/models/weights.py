@@ -12,7 +12,6 @@ from torch import nn
 from retort.core.digest import canonical_json, sha256_bytes, sha256_file
 from retort.core.errors import ConfigError, DataError, shown
 from retort.core.packages import package_directory
-from retort.data.files.hub import hub_files
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.backbones import Backbone, read_encoder
 from retort.models.checkpoint import not_finite
@@ -167,6 +166,8 @@ def _locate(config: WeightsConfig) -> tuple[Path, str]:
                 f"model.weights.package {config.package}: is not installed; "
                 "install it, or allow the hub with model.weights.hub"
             )
+    from retort.data.files.hub import hub_files  # takes a tenth of a second, and few need it
+
     repository, revision = str(config.hub).split("@")
     return hub_files(repository, revision, _FILES, kind="model"), f"{repository} of the hub"
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from retort.models.packed.tree import WeightTree
 from retort.train.timing.memory_use import memory_use
 from retort.train.timing.peak_flops import PeakFlops, data_sheet_flops, least_seconds, peak_of
 from retort.train.timing.throughput import Meter, ModelCost
@@ -43,6 +44,7 @@ def test_the_cost_of_an_encoder_is_what_it_computes() -> None:
     model = small_bert()
     ids = torch.randint(50, (2, 32))
     cost = ModelCost.of(model, layers=3, hidden=64)
+    assert cost == ModelCost.of(WeightTree(model.config), layers=3, hidden=64)
     assert cost.flops(samples=2, tokens=64) == pytest.approx(counted(model, ids), rel=0.02)
 
 
@@ -60,6 +62,7 @@ def test_an_output_layer_counts_whether_it_is_the_embedding_or_not(tied: bool) -
     model = LlamaForCausalLM(config)
     ids = torch.randint(500, (2, 32))
     cost = ModelCost.of(model, layers=2, hidden=64)
+    assert cost == ModelCost.of(WeightTree(config), layers=2, hidden=64)
     assert cost.flops(samples=2, tokens=64) == pytest.approx(counted(model, ids), rel=0.02)
 
 

@@ -75,6 +75,7 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {
         "hidden_size": 256,
         "intermediate_size": 1024,
         "num_attention_heads": 4,
+        "summary_activation": "gelu",
         "summary_last_dropout": 0.1,
         "summary_type": "first",
     },
@@ -138,7 +139,7 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {
 }
 """What each says by default."""
 _NOT_COMMON: Mapping[str, tuple[str, ...]] = {
-    "distilbert": ("add_cross_attention", "is_decoder"),
+    "distilbert": ("add_cross_attention", "is_decoder", "use_cache"),
     "llama": ("add_cross_attention", "is_decoder"),
     "gpt2": ("is_decoder",),
 }

@@ -17,6 +17,13 @@ Shapes: TypeAlias = Iterator[tuple[str, tuple[int, ...]]]
 _LEGACY = {".gamma": ".weight", ".beta": ".bias"}
 """How LayerNorms were spelled by TensorFlow, and are in files made from its."""
 _LM_HEAD = "lm_head"
+_TABLES = frozenset(
+    ["word_embeddings", "position_embeddings", "token_type_embeddings", "embed_tokens", "wte", "wpe"]
+)
+
+
+class Table(nn.Module):
+    """The place of a weight whose rows are looked up, and which nothing is multiplied by here."""
 
 
 class WeightTree(nn.Module):
@@ -80,7 +87,7 @@ def _place(root: nn.Module, name: str, weight: nn.Parameter) -> None:
     module = root
     for part in path:
         if part not in module._modules:
-            module.add_module(part, nn.Module())
+            module.add_module(part, Table() if part in _TABLES else nn.Module())
         module = module.get_submodule(part)
     module.register_parameter(last, weight)
 

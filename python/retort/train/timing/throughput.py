@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from retort.models.packed.tree import Table
 from retort.train.timing.peak_flops import PeakFlops
 
 
@@ -40,7 +41,7 @@ class ModelCost:
         multiplied = {
             id(weight): weight
             for module in model.modules()
-            if not isinstance(module, nn.Embedding)
+            if not isinstance(module, nn.Embedding | Table)
             for weight in module.parameters(recurse=False)
         }.values()
         weights = sum(weight.numel() for weight in multiplied)
