@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from retort.core.cli import Arguments, Invocation, port, run
 from retort.core.config import recipe_names
 from retort.core.errors import UserError
-from retort.core.memory import machine_memory
+from retort.core.machine import machine_memory
 from retort.core.paths import check_place
 from retort.core.signals import nothing_begun
 from retort.train.processes.environment import is_worker

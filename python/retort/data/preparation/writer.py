@@ -19,7 +19,7 @@ from retort.core.atomic import storage_errors
 from retort.core.digest import JSON, canonical_json, sha256_bytes
 from retort.core.errors import SealError, StorageError
 from retort.core.locks import take_lock
-from retort.core.memory import give_back_memory
+from retort.core.machine import give_back_memory
 from retort.core.seal import Sealed, read_manifest, sealed_here, sealing
 from retort.data.config import CorpusConfig, seal_settings
 from retort.data.corpus.corpus import Corpus, CorpusReader

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from retort.core.errors import RetortError
+from retort.core.machine import processors
 from retort.data.reading.chunks import Chunk
 from retort.data.reading.read_piece import ReadingJob, read_piece
 from retort.data.sources.pieces import Piece
@@ -84,7 +85,7 @@ class LocalWorkers:
 
 def _fitting_workers(first: Piece) -> int:
     """As many as there are cores, or one where starting them would take longer than the work."""
-    return len(os.sched_getaffinity(0)) if first.share < 1 / _PIECES_WORTH_WORKERS else 1
+    return processors() if first.share < 1 / _PIECES_WORTH_WORKERS else 1
 
 
 def _gather(connections: list[Connection], waiting: Iterator[Piece]) -> Iterator[Chunk]:

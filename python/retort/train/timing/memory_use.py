@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from retort.core.errors import ConfigError
-from retort.core.memory import machine_memory
+from retort.core.machine import machine_memory
 from retort.train.recipe import TrainConfig
 
 _STATUS = Path("/proc/self/status")
