@@ -5,52 +5,96 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Self
+from typing import Any, Self
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 
-from retort.models.predict import Prediction
-from retort.serve.engine.single import WorkerEngine
+from retort.serve.engine.batching import BatchingEngine, Settings, WorkerLost
+from retort.serve.engine.engine import NO_TERMS, Answer, Terms
+from retort.serve.listening import bind, listen, url
 from retort.serve.protocols.connection import Limits
 from retort.serve.protocols.drain import Drain
 from retort.serve.protocols.predict import ServedModel, create_app
-from retort.serve.server import DrainingServer, bind, listen, url
+from retort.serve.server import DrainingServer
 
 GENEROUS = Limits(connections=64, receive_seconds=3600, idle_seconds=3600)
 MODEL = ServedModel("sha256:" + "0" * 64, ("sport", "tech"))
 
 
-class Held(WorkerEngine):
-    """The real engine over a function that waits for permission, telling what reaches it."""
+class Letters:
+    """Reads a letter as a token, and remembers texts by their tokens."""
+
+    special = 0
+    max_tokens = 1000
+
+    def read(self, text: str) -> tuple[NDArray[np.int64], bool]:
+        return np.array([ord(letter) for letter in text], np.int64), False
+
+
+class HeldWorker:
+    """Computes one text after another when it may; "fail" makes it fail, and "die" end."""
+
+    def __init__(self) -> None:
+        self.begun: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.allowed = threading.Event()
+        self.computed: list[str] = []
+        self._gone = asyncio.Event()
+
+    async def listen(self) -> None:
+        await self._gone.wait()
+        self._gone.clear()
+
+    async def compute(
+        self, texts: Sequence[NDArray[np.int64]], threads: int, patience: float
+    ) -> NDArray[np.float32]:
+        return np.stack([await self._one("".join(map(chr, text))) for text in texts])
+
+    async def _one(self, text: str) -> NDArray[np.float32]:
+        self.begun.put(text)
+        await self._permission()
+        self.computed.append(text)
+        if text == "die":
+            self._gone.set()
+            raise WorkerLost
+        return np.array([np.nan, np.nan] if text == "fail" else [0.5, 0.25], np.float32)
+
+    async def _permission(self) -> None:
+        loop, given = asyncio.get_running_loop(), asyncio.Event()
+
+        def wait() -> None:
+            self.allowed.wait()
+            with suppress(RuntimeError):  # the loop may have ended
+                loop.call_soon_threadsafe(given.set)
+
+        threading.Thread(target=wait, daemon=True).start()  # which nobody waits for
+        await given.wait()
+
+
+class Held(BatchingEngine):
+    """The real engine with a worker that waits for permission, telling what reaches it."""
 
     def __init__(self, queue_size: int) -> None:
         self.asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.given_up: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.begun: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.allowed = threading.Event()
-        self.computed: list[str] = []
-        super().__init__(lambda: None, self._hold, queue_size=queue_size)
+        self.worker = HeldWorker()
+        self.begun, self.allowed = self.worker.begun, self.worker.allowed
+        self.computed = self.worker.computed
+        letters: Any = Letters()
+        settings = Settings(queue_texts=queue_size, batch_tokens=1)
+        super().__init__(letters, MODEL.labels, settings)
 
-    async def predict(self, text: str) -> Prediction:
+    async def predict(self, text: str, terms: Terms = NO_TERMS) -> Answer:
         self.asked.put(text)
         try:
-            return await super().predict(text)
+            return await super().predict(text, terms)
         except BaseException:
             self.given_up.put(text)
             raise
-
-    def _hold(self, text: str) -> Prediction:
-        self.begun.put(text)
-        self.allowed.wait()
-        self.computed.append(text)
-        if text == "fail":
-            raise RuntimeError("secret inner detail")
-        if text == "die":
-            raise SystemExit
-        return Prediction("sport", 0.5)
 
 
 class Serving:
@@ -71,11 +115,12 @@ class Serving:
         self.address: tuple[str, int] = self.socket.getsockname()
         self.url = url(self.socket)
         self.drain = Drain()
-        app = create_app(self.engine, MODEL, self.drain, max_body=1024)
+        app = create_app(self.engine, MODEL, self.drain, max_body=1024, answer_seconds=3600)
         ready = threading.Event()
 
         def say_ready() -> None:
             self.loop = asyncio.get_running_loop()
+            self.worker_comes()
             ready.set()
 
         self.server = DrainingServer(
@@ -98,7 +143,7 @@ class Serving:
         self.engine.allowed.set()
         self.server.handle_exit(signal.SIGTERM, None)
         self.thread.join()
-        self.engine.close(timeout=60)
+        self.engine.close()
         self._pool.shutdown()
 
     def post(self, text: str) -> httpx.Response:
@@ -115,6 +160,16 @@ class Serving:
 
     def health(self) -> httpx.Response:
         return self.get("/health")
+
+    def worker_ends(self) -> None:
+        """Wait until it has."""
+        self.working.result()
+
+    def worker_comes(self) -> None:
+        """Have another take the place of one that has ended."""
+        self.working = asyncio.run_coroutine_threadsafe(
+            self.engine.serve(self.engine.worker), self.loop
+        )
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address)

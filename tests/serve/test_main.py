@@ -3,408 +3,33 @@
 import itertools
 import json
 import math
-import os
-import re
-import shlex
 import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import numpy
-import openapi_spec_validator
 import pytest
 import safetensors.torch
-import torch
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-from openapi_schema_validator import OAS31Validator
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel
 
-from retort.core.forks.client import run
 from retort.core.seal import sealing, verify
-from retort.data.tokenizers.text_encoder import TextEncoder
-from retort.models.checkpoint import Checkpoint, load_checkpoint
-from retort.models.classifier import TextClassifier
-from retort.models.config import HeadConfig
-from retort.models.determinism import fix_arithmetic
-from retort.models.predict import predict
+from retort.models.checkpoint import Checkpoint
 from tests.processes.forks import fork_server_for
-from tests.processes.ready import ReadyProcess
-from tests.tiny.checkpoints import save_checkpoint
+from tests.serve.running import (
+    PATIENT,
+    TEXTS,
+    ServerProcess,
+    begin_request,
+    direct,
+    read_all,
+    refused,
+    wait_until_closed,
+)
 
+pytest_plugins = ["tests.serve.fixtures"]
 forks = fork_server_for("retort.serve.main", "transformers.models.bert.modeling_bert")
-LABELS = ("business", "politics", "sport", "tech")
-MAX_BODY = 4096
-PATIENT = ("--receive-seconds", "3600")
-"""Of a server that waits for what a busy client sends."""
-JSON_TYPE = {"content-type": "application/json"}
-TEXTS = ("shares rose", "the vote was close", "two goals, one win", "новый телефон", "猫 🙂", "x9")
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["text", "x"]), inner, max_size=2),
-    max_leaves=5,
-)
-
-
-class ServerProcess(ReadyProcess):
-    """`retort.serve.main` in a fresh process."""
-
-    def __init__(self, checkpoint: Path, *options: str, files: int = 1024) -> None:
-        limited = ["tests.processes.few_files", str(files), "retort.serve.main"]
-        super().__init__([*limited, "--checkpoint", str(checkpoint), "--port", "0", *options])
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self.url.removeprefix("http://").split(":")
-        return host, int(port)
-
-
-def refused(checkpoint: Path, *options: str) -> tuple[int, list[str]]:
-    """The exit code and the lines of a server that must not start, typed beside the checkpoint."""
-    typed_in = {**os.environ, "BUILD_WORKING_DIRECTORY": str(checkpoint.parent)}
-    ended = run(["retort.serve.main", "--checkpoint", checkpoint.name, *options], typed_in)
-    assert ended.stdout == ""
-    return ended.returncode, ended.stderr.splitlines()
-
-
-def tiny_tokenizer(max_tokens: int) -> TextEncoder:
-    """WordPiece that knows single letters alone, so that texts differ in their tokens."""
-    letters = "abcdefghijklmnopqrstuvwxyzäöüßéжщ猫犬🙂0123456789.,!?-"
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return TextEncoder(tokenizer.to_str().encode(), max_tokens)
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sealed checkpoint of a random classifier whose answers differ from text to text."""
-    tokenise = tiny_tokenizer(max_tokens=48)
-    torch.manual_seed(6)
-    config = BertConfig(
-        vocab_size=tokenise.vocabulary_size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=48,
-        initializer_range=0.4,
-    )
-    model = TextClassifier(BertModel(config), HeadConfig(), len(LABELS))
-    path = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    save_checkpoint(
-        path,
-        model=model,
-        tokenise=tokenise,
-        labels=LABELS,
-        threads=1,
-        inputs={},
-        config={"seed": 6},
-    )
-    return path
-
-
-@pytest.fixture(scope="module")
-def server(checkpoint: Path) -> Iterator[ServerProcess]:
-    """One server for all tests of a file that leave it as it was."""
-    with ServerProcess(checkpoint, "--max-body", str(MAX_BODY)) as started:
-        yield started
-        started.signal(signal.SIGTERM)
-        assert started.wait() == (0, []), "nothing that the tests did made it complain"
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint: Path) -> Checkpoint:
-    """The same checkpoint in this process, computed with as many threads."""
-    found = load_checkpoint(checkpoint)
-    fix_arithmetic(found.threads)
-    return found
-
-
-@pytest.fixture(scope="module")
-def client(server: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=None) as opened:
-        yield opened
-
-
-def direct(loaded: Checkpoint, text: str) -> dict[str, str | float]:
-    """What the server must answer: computed here, alone."""
-    [prediction] = predict(loaded, [text])
-    return {"label": prediction.label, "confidence": prediction.confidence}
-
-
-def described_text(client: httpx.Client) -> dict[str, str]:
-    """What the description of the interface asks of a text."""
-    schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    return dict(schemas["PredictionRequest"]["properties"]["text"])
-
-
-def assert_problem(response: httpx.Response, status: int, words: str) -> None:
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert (problem["type"], problem["status"]) == ("about:blank", status)
-    assert problem["title"]
-    assert words in problem["detail"]
-
-
-def begin_request(address: tuple[str, int], size: int) -> tuple[socket.socket, bytes]:
-    """A connection on which a request has begun, its body still to be sent, and what came back.
-
-    The client asks whether to go on, so what comes back says that the server has begun to read.
-    """
-    connection = socket.create_connection(address)
-    head = (
-        "POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
-        f"content-length: {size}\r\nexpect: 100-continue\r\n\r\n"
-    )
-    connection.sendall(head.encode())
-    return connection, connection.recv(65536)
-
-
-def wait_until_closed(server: ServerProcess) -> None:
-    """Connect until nobody listens any more."""
-    with suppress(ConnectionError):
-        while True:
-            socket.create_connection(server.address).close()
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """What comes until the server closes the connection."""
-    return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def test_the_ready_line_shows_a_command_that_works(
-    server: ServerProcess, client: httpx.Client, loaded: Checkpoint
-) -> None:
-    assert loaded.sealed.seal in server.ready
-    command = shlex.split(server.ready.partition("try: ")[2])
-    assert command[:2] == ["curl", "-sS"]
-    content_type, body = command[command.index("-H") + 1], command[command.index("-d") + 1]
-    name, _, value = content_type.partition(": ")
-    response = client.post(command[2], headers={name: value}, content=body)
-    assert response.json() == direct(loaded, json.loads(body)["text"])
-
-
-def test_health_tells_the_seal_and_the_labels(client: httpx.Client, checkpoint: Path) -> None:
-    expected = {"status": "ok", "seal": verify(checkpoint).seal, "labels": list(LABELS)}
-    response = client.get("/health")
-    assert (response.status_code, response.json()) == (200, expected)
-
-
-def test_answers_differ_between_texts(client: httpx.Client) -> None:
-    answers = [client.post("/predict", json={"text": text}).json() for text in TEXTS]
-    assert len({answer["label"] for answer in answers}) > 2
-    assert len({answer["confidence"] for answer in answers}) > len(TEXTS) // 2
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text())
-@example("猫 and 犬 🙂 на щ")
-@example("a\u0000b")
-@example("word " * 500)
-def test_any_text_is_answered_as_the_model_alone_answers(
-    client: httpx.Client, loaded: Checkpoint, text: str
-) -> None:
-    response = client.post("/predict", json={"text": text})
-    tokens = int(loaded.tokenise.encode([text]).mask.sum()) - loaded.tokenise.special
-    if tokens and re.search(described_text(client)["pattern"], text):
-        assert response.json() == direct(loaded, text)
-        confidence = response.json()["confidence"]
-        assert float(numpy.float32(confidence)) == confidence, "a float32 came through unchanged"
-        assert 1 / len(LABELS) <= confidence <= 1
-    else:
-        assert_problem(response, 422, "#/text: ")
-
-
-def test_answers_among_concurrent_requests_are_those_given_alone(
-    server: ServerProcess, loaded: Checkpoint
-) -> None:
-    texts = [f"{text} {number}" for number in range(8) for text in TEXTS]
-    expected = [direct(loaded, text) for text in texts]
-
-    def ask(text: str) -> dict[str, str | float]:
-        answer = httpx.post(f"{server.url}/predict", json={"text": text}, timeout=None)
-        return dict(answer.json())
-
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        assert list(pool.map(ask, texts)) == expected
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "words"),
-    [
-        (b'{"text": ""}', 422, "#/text: is empty"),
-        (b'{"text": " \\n\\u3000"}', 422, "#/text: is empty"),
-        (b'{"text": "\\u200b\\ufeff"}', 422, "#/text: is empty"),
-        (b'{"text": 5}', 422, "#/text: Input should be a valid string"),
-        (b'{"text": null}', 422, "#/text: Input should be a valid string"),
-        (b'{"text": ["a"]}', 422, "#/text: Input should be a valid string"),
-        (b"{}", 422, "#/text: Field required"),
-        (b'{"text": "a", "a/b": 1}', 422, "#/a~1b: Extra inputs are not permitted"),
-        (b"[]", 422, "#: Input should be an object"),
-        (b"", 400, "the body is not JSON"),
-        (b'{"text": "a"', 400, "the body is not JSON"),
-        (b"{'text': 'a'}", 400, "the body is not JSON"),
-        (b'{"text": "\xff"}', 400, "the body is not JSON"),
-        (b'{"text": "\\ud800"}', 400, "the body is not JSON"),
-        (b"[" * 4000, 400, "the body is not JSON"),
-    ],
-)
-def test_a_wrong_body_is_refused_clearly(
-    client: httpx.Client, body: bytes, status: int, words: str
-) -> None:
-    response = client.post("/predict", content=body, headers=JSON_TYPE)
-    assert_problem(response, status, words)
-    if status == 422:
-        [fault] = response.json()["errors"]
-        assert f"{fault['pointer']}: {fault['detail']}" == response.json()["detail"]
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=st.binary(max_size=200) | st.text().map(str.encode) | JSON_VALUES.map(json.dumps))
-def test_no_body_makes_the_server_fail(client: httpx.Client, body: bytes | str) -> None:
-    response = client.post("/predict", content=body, headers=JSON_TYPE)
-    assert response.status_code in {200, 400, 422}
-
-
-def test_many_wrong_places_are_counted_and_the_first_named(client: httpx.Client) -> None:
-    body = json.dumps({"text": "a", **{f"{'é' * 15}{number}": 1 for number in range(20)}})
-    response = client.post("/predict", content=body, headers=JSON_TYPE)
-    assert_problem(response, 422, "; and 12 more")
-    assert len(response.json()["errors"]) == 8
-    long = client.post(
-        "/predict", content=json.dumps({"text": "a", "k" * 3000: 1}), headers=JSON_TYPE
-    )
-    assert len(long.content) < 500
-
-
-@pytest.mark.parametrize(
-    ("headers", "words"),
-    [
-        ({"content-encoding": "gzip"}, "the content encoding is gzip; send the body as it is"),
-        ({"content-encoding": "identity, br"}, "identity, br"),
-        ({"content-type": "application/json; charset=utf-16"}, "the charset is utf-16"),
-        ({"content-type": "x" * 9000}, "send content-type: application/json"),
-    ],
-)
-def test_what_is_not_plain_json_is_refused(
-    client: httpx.Client, headers: dict[str, str], words: str
-) -> None:
-    response = client.post("/predict", content=b"{}", headers={**JSON_TYPE, **headers})
-    assert_problem(response, 415, words)
-    assert len(response.content) < 1000
-    assert response.headers["x-content-type-options"] == "nosniff"
-
-
-def test_utf_8_may_be_said(client: httpx.Client) -> None:
-    said = {"content-type": 'Application/JSON; charset="UTF-8"', "content-encoding": "identity"}
-    assert client.post("/predict", content=b'{"text": "a"}', headers=said).status_code == 200
-
-
-def test_what_is_not_called_json_is_refused(client: httpx.Client) -> None:
-    assert_problem(client.post("/predict", content=b"{}"), 415, "the content type is missing")
-    form = client.post("/predict", data={"text": "a"})
-    assert_problem(form, 415, "send content-type: application/json")
-
-
-def test_other_paths_and_methods_are_refused(client: httpx.Client) -> None:
-    assert_problem(client.get("/"), 404, "try POST /predict, GET /health or GET /ready")
-    assert_problem(client.post("/predict/"), 404, "POST /predict/ is not offered")
-    assert len(client.get("/" + "a" * 12_000).content) < 1000
-    wrong_method = client.get("/predict")
-    assert_problem(wrong_method, 405, "GET /predict is not offered")
-    assert wrong_method.headers["allow"] == "POST"
-
-
-def test_the_interface_is_described(client: httpx.Client) -> None:
-    described = client.get("/openapi.json").json()
-    openapi_spec_validator.validate(described)
-    responses = described["paths"]["/predict"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "408", "413", "415", "422", "500", "503"}
-    assert set(responses["413"]["content"]) == {"application/problem+json"}
-    assert set(described["paths"]) == {"/predict", "/health", "/ready"}
-
-
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=JSON_VALUES | st.fixed_dictionaries({"text": st.text(max_size=8)}))
-@example(body={"text": ""})
-@example(body={"text": "\u2003\x1c\x85\ufeff"})
-@example(body={"text": "a" * (MAX_BODY - 10)})
-def test_what_the_description_refuses_and_allows_the_server_does(
-    client: httpx.Client, loaded: Checkpoint, body: object
-) -> None:
-    described = client.get("/openapi.json").json()
-    response = client.post("/predict", content=json.dumps(body), headers=JSON_TYPE)
-    try:
-        json.dumps(body, allow_nan=False)
-    except ValueError:
-        assert response.status_code in {400, 422}
-        return
-
-    def fits(value: object, schema: str) -> bool:
-        place = f"#/components/schemas/{schema}"
-        wanted = {"$ref": place, "components": described["components"]}
-        return bool(OAS31Validator(wanted).is_valid(value))
-
-    if fits(body, "PredictionRequest"):
-        assert isinstance(body, dict)
-        tokens = int(loaded.tokenise.encode([body["text"]]).mask.sum()) - loaded.tokenise.special
-        assert response.status_code == (200 if tokens else 422)
-    else:
-        assert response.status_code in {413, 422}
-    model = "PredictionResponse" if response.status_code == 200 else "ProblemDetails"
-    assert fits(response.json(), model)
-
-
-def test_the_largest_body_is_read_and_a_larger_one_refused(client: httpx.Client) -> None:
-    frame = len(json.dumps({"text": ""}))
-    largest = json.dumps({"text": "a" * (MAX_BODY - frame)})
-    assert client.post("/predict", content=largest, headers=JSON_TYPE).status_code == 200
-    refusal = client.post("/predict", content=largest + " ", headers=JSON_TYPE)
-    assert_problem(refusal, 413, f"larger than {MAX_BODY} bytes")
-
-
-def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(server: ServerProcess) -> None:
-    connection, refusal = begin_request(server.address, size=10**9)
-    with connection:
-        assert refusal.startswith(b"HTTP/1.1 413 ")
-
-
-def test_a_client_may_go_on_sending_what_was_refused(server: ServerProcess) -> None:
-    with socket.create_connection(server.address) as connection:
-        head = "POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
-        connection.sendall(f"{head}content-length: 900000\r\n\r\n".encode())
-        refusal = connection.recv(65536)
-        for _ in range(9):
-            connection.sendall(b" " * 100_000)
-        assert (refusal + read_all(connection)).startswith(b"HTTP/1.1 413 ")
-
-
-def test_an_endless_body_is_refused_while_it_is_read(server: ServerProcess) -> None:
-    with socket.create_connection(server.address) as connection:
-        head = b"POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
-        connection.sendall(head + b"transfer-encoding: chunked\r\n\r\n")
-        piece = b"400\r\n" + b"a" * 1024 + b"\r\n"
-        for _ in range(MAX_BODY // 1024 + 1):
-            connection.sendall(piece)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 413 "), "the body has not ended"
-        with pytest.raises(OSError):
-            while True:
-                connection.sendall(piece)
 
 
 def test_no_request_fails_across_sigterm_for_whoever_asks_whether_it_is_ready(
@@ -572,7 +197,9 @@ def test_a_model_with_a_weight_that_is_not_finite_is_not_served(
                 (directory / entry.path).write_bytes(sealed.read(entry.path))
             weights = safetensors.torch.save(state, metadata={"format": "pt"})
             (directory / "model.safetensors").write_bytes(weights)
-        code, [line] = refused(copy, "--port", "0")
+        code, lines = refused(copy, "--port", "0")
+        assert len(lines) == 1, lines
+        [line] = lines
         assert code == 2
         assert line == f"error: {copy}/model.safetensors: the weight {name} is not finite"
         shutil.rmtree(copy)

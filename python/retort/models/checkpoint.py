@@ -11,12 +11,11 @@ not finite is neither sealed nor loaded.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -24,21 +23,25 @@ from torch import Tensor, nn
 
 from retort.core.digest import JSON, canonical_json
 from retort.core.errors import SealError, shown
-from retort.core.seal import Sealed, verify
+from retort.core.seal import Sealed
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.backbones import Backbone, decoder_of, encoder_of
 from retort.models.classifier import TextClassifier
-from retort.models.config import TASKS, ArithmeticName, HeadConfig, TaskName
+from retort.models.config import HeadConfig, TaskName
+from retort.models.description import (
+    MODEL,
+    TOKENIZER,
+    arithmetic_in,
+    described,
+    labels_in,
+    threads_in,
+    tokenizer_in,
+)
 from retort.models.language_model import LanguageModel
 from retort.models.packed.architecture import Architecture, architecture_of
 
-KIND = "checkpoint"
 WEIGHTS = "model.safetensors"
 _ARCHITECTURE = "config.json"
-_TOKENIZER = "tokenizer.json"
-_MODEL = "model.json"
-_TASKS: Mapping[str, TaskName] = {task.replace("_", " "): task for task in TASKS}
-"""As `model.json` spells them."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
             checkpoint, or what its model says is not finite; the file is named.
     """
     with opened(path, "classifier", seal) as (sealed, facts, architecture):
-        labels = tuple(str(label) for label in facts["labels"])
+        labels = labels_in(facts)
         head = HeadConfig.model_validate(facts["head"])
         arithmetic = arithmetic_in(facts)
         backbone = encoder_of(architecture, arithmetic)
@@ -194,33 +197,13 @@ def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoi
             None if boundary is None else int(boundary),
         )
         _fill(model, sealed)
-        tokenizer, context = sealed.read(_TOKENIZER), int(facts["context"])
+        tokenizer, context = sealed.read(TOKENIZER), int(facts["context"])
         return LanguageCheckpoint(sealed, model.eval(), tokenizer, context, threads_in(facts))
 
 
 def _of_arithmetic(model: TextClassifier | LanguageModel, threads: int) -> dict[str, JSON]:
     """What must be known to compute the same bits."""
     return {"threads": threads} if model.portable is None else {"arithmetic": "portable"}
-
-
-def arithmetic_in(facts: Mapping[str, Any]) -> ArithmeticName:
-    """In which a model is computed, by its `model.json`.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    found = facts.get("arithmetic", "native")  # as all were that do not say
-    for name in get_args(ArithmeticName):
-        if found == name:
-            return cast("ArithmeticName", name)
-    raise ValueError(f"{_MODEL} has arithmetic {found!r}")
-
-
-def threads_in(facts: Mapping[str, Any]) -> int:
-    """How many CPU threads give the sealed bits; as many as there are processors where any number does."""
-    if arithmetic_in(facts) == "portable":
-        return len(os.sched_getaffinity(0))
-    return int(facts["threads"])
 
 
 def _description(
@@ -230,8 +213,8 @@ def _description(
     architecture.pop("_name_or_path", None)  # the directory that it was loaded from
     return {
         _ARCHITECTURE: canonical_json(architecture),
-        _MODEL: canonical_json({"task": task.replace("_", " "), **facts}),
-        _TOKENIZER: tokenizer,
+        MODEL: canonical_json({"task": task.replace("_", " "), **facts}),
+        TOKENIZER: tokenizer,
     }
 
 
@@ -243,25 +226,8 @@ def opened(
 
     What its files then turn out not to fit is the checkpoint's fault, and raised as `SealError`.
     """
-    sealed = verify(path, kind=KIND, seal=seal)
-    try:
-        facts = json.loads(sealed.read(_MODEL))
-        found = _TASKS.get(facts["task"])
-        if found is None:
-            raise ValueError(f"{_MODEL} has task {facts['task']!r}")
-        if found != task:
-            raise SealError(
-                f"{shown(path)}: is the checkpoint of {TASKS[found].model}, and "
-                f"{TASKS[task].model} is needed"
-            )
+    with described(path, task, seal) as (sealed, facts):
         yield sealed, facts, architecture_of(json.loads(sealed.read(_ARCHITECTURE)))
-    except SealError:
-        raise  # of another task, not finite, or a file that was altered after the verification
-    except Exception as error:  # whatever libraries do with what the files say
-        detail = shown(" ".join(str(error).split()))
-        raise SealError(
-            f"{shown(path)}: is sealed but not a checkpoint of ours: {detail}"
-        ) from error
 
 
 def fill_text_model(model: TextClassifier, sealed: Sealed, facts: Mapping[str, Any]) -> TextEncoder:
@@ -275,12 +241,7 @@ def fill_text_model(model: TextClassifier, sealed: Sealed, facts: Mapping[str, A
         SealError: a weight is not finite, or too large for any answer to be.
     """
     _fill(model, sealed)
-    tokenise = TextEncoder(
-        sealed.read(_TOKENIZER),
-        int(facts["max_tokens"]),
-        str(sealed.path / _TOKENIZER),
-        facts.get("special_in_text", "special"),  # as all did that do not say
-    )
+    tokenise = tokenizer_in(sealed, facts)
     ids, mask = map(torch.from_numpy, tokenise.encode(["a"]))
     with torch.inference_mode():
         finite = bool(model.eval()(ids, mask).isfinite().all())

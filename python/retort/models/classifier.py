@@ -10,7 +10,7 @@ from retort.models.determinism import seed_from
 from retort.models.packed.encoders import PackedEncoder
 from retort.models.packed.heads import answered
 from retort.models.packed.passes import Pass
-from retort.models.packed.sequences import packed
+from retort.models.packed.sequences import Sequences, packed
 
 
 class TextClassifier(nn.Module):
@@ -51,15 +51,20 @@ class TextClassifier(nn.Module):
             ids, mask: int64, [texts, tokens]; mask is 1 where there is a token, 0 at padding.
         """
         if self.portable is not None:
-            sequences, how = packed(ids, mask), self.portable.how(self)
-            states = self.portable.form(self.portable.weights(self.backbone), sequences, how)
-            return self.answer_packed(states, sequences.offsets, how)
+            return self.of_sequences(packed(ids, mask))
         hidden = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
         # The head is small and its sums are long: autocast leaves it as precise as its weights.
         with torch.autocast(hidden.device.type, enabled=False):
             precise = hidden.to(self.head.classify.weight.dtype)
             answers = self.answer(precise, mask.bool())
         return answers.float()
+
+    def of_sequences(self, sequences: Sequences) -> Tensor:
+        """Class scores of sequences, one row each, in portable arithmetic."""
+        assert self.portable is not None
+        how = self.portable.how(self)
+        states = self.portable.form(self.portable.weights(self.backbone), sequences, how)
+        return self.answer_packed(states, sequences.offsets, how)
 
     def answer(self, hidden: Tensor, real: Tensor) -> Tensor:
         """What is said of texts, one row each; for the arguments see `ClassificationHead.forward`."""

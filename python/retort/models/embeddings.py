@@ -11,14 +11,13 @@ from retort.kernels.elementwise import tanh
 from retort.models.arithmetic import NATIVE, PORTABLE
 from retort.models.backbones import Backbone, encoder_of
 from retort.models.checkpoint import (
-    arithmetic_in,
     fill_text_model,
     opened,
     text_model_files,
-    threads_in,
 )
 from retort.models.classifier import TextClassifier
 from retort.models.config import ArithmeticName, HeadConfig
+from retort.models.description import arithmetic_in, threads_in
 from retort.models.packed.heads import pool
 from retort.models.packed.passes import Pass
 

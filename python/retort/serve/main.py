@@ -6,30 +6,33 @@ if __name__ == "__main__":
     starting()
 
 import argparse
+import asyncio
 import json
 import logging
 import os
 import shlex
 import signal
+import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from retort.core.cli import Arguments, Invocation, port, positive, run
 from retort.core.errors import RetortError
-from retort.models.arithmetic import is_portable
-from retort.models.arithmetic_variables import refuse_arithmetic_variables
-from retort.models.checkpoint import Checkpoint, load_checkpoint
-from retort.models.determinism import fix_arithmetic
-from retort.models.predict import predict
-from retort.serve.engine.single import WorkerEngine
-from retort.serve.protocols.connection import Limits
-from retort.serve.protocols.drain import Drain
-from retort.serve.protocols.predict import ServedModel, create_app
-from retort.serve.server import DrainingServer, bind, listen, possible_connections, url
+from retort.core.machine import processors
+from retort.core.signals import nothing_begun
+from retort.serve.engine.start import Start
+from retort.serve.listening import bind, listen, possible_connections, url
+
+if TYPE_CHECKING:
+    from retort.core.forks.client import Process
+    from retort.models.description import ClassifierDescription
+    from retort.serve.protocols.drain import Drain
 
 _log = logging.getLogger("retort.serve")
 _EXAMPLE = "Shares rose after the bank cut its rates"
-_CLOSE_SECONDS = 2.0
 _LONGEST_SECONDS = 86400
+_QUEUE, _LEAST_QUEUE = 256, 64
+_SPARE_CONNECTIONS = 2  # as `possible_connections` keeps
 
 
 class RequestsCutOff(RetortError):
@@ -39,52 +42,81 @@ class RequestsCutOff(RetortError):
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM, SIGHUP or Ctrl-C, then finish what has begun. Returns 0."""
     options = _parse(arguments)
-    limits = Limits(
-        possible_connections(options.connections, options.queue),
-        options.receive_seconds,
-        options.idle_seconds,
-    )
+    options.connections = possible_connections(options.connections, options.queue or _LEAST_QUEUE)
+    options.queue = options.queue or min(_QUEUE, options.connections - _SPARE_CONNECTIONS)
     bound = bind(options.host, options.port)
-    invocation = Invocation.from_environment()
-    checkpoint = load_checkpoint(invocation.resolve(options.checkpoint), options.seal)
-    if not is_portable(checkpoint.model):
-        refuse_arithmetic_variables(os.environ)
-    listen(bound)
-
-    model = ServedModel(checkpoint.sealed.seal, checkpoint.labels)
-    drain = Drain()
-    engine = _start(checkpoint, options.queue)
-    app = create_app(engine, model, drain, max_body=options.max_body)
-
-    def say_ready() -> None:
-        _log.info("ready: %s serves %s; try: %s", url(bound), model.seal, _curl(url(bound)))
-
-    server = DrainingServer(
-        app,
-        drain,
-        limits,
-        drain_seconds=options.drain_seconds,
-        finish_seconds=options.finish_seconds,
-        on_ready=say_ready,
-    )
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, server.handle_exit)
+    start = Start(Invocation.from_environment().resolve(options.checkpoint), options.workers)
+    process = start.start(options.seal)
     try:
-        server.run([bound])
+        with nothing_begun():  # while that imports, this does
+            from retort.models.arithmetic_variables import refuse_arithmetic_variables
+            from retort.models.description import describe_classifier
+            from retort.serve.protocols.drain import Drain
+        model = describe_classifier(start.checkpoint, options.seal)
+        if model.arithmetic == "native":
+            refuse_arithmetic_variables(os.environ)
+        drain = Drain()
+        asyncio.run(_serve(options, model, bound, (start, process), drain))
     finally:
-        engine.close(_CLOSE_SECONDS)
+        process.kill()
     if drain.cut_off:
         requests = "1 request was" if drain.cut_off == 1 else f"{drain.cut_off} requests were"
         raise RequestsCutOff(f"ended before {requests} answered")
     return 0
 
 
-def _start(checkpoint: Checkpoint, queue_size: int) -> WorkerEngine:
-    return WorkerEngine(
-        prepare=lambda: fix_arithmetic(checkpoint.threads, portable=is_portable(checkpoint.model)),
-        predict=lambda text: predict(checkpoint, [text])[0],
-        queue_size=queue_size,
+async def _serve(
+    options: argparse.Namespace,
+    model: "ClassifierDescription",
+    bound: socket.socket,
+    begun: "tuple[Start, Process]",
+    drain: "Drain",
+) -> None:
+    from retort.serve.engine.batching import BatchingEngine, Settings
+    from retort.serve.engine.workers import ModelProcesses
+    from retort.serve.protocols.connection import Limits
+    from retort.serve.protocols.predict import ServedModel, create_app
+    from retort.serve.server import DrainingServer
+
+    settings = Settings(
+        readers=options.workers,
+        queue_texts=options.queue,
+        # In native arithmetic a text is computed alone anyway.
+        batch_tokens=options.batch_tokens if model.arithmetic == "portable" else 1,
+        cut=not options.refuse_long,
+        patience=options.stuck_seconds,
     )
+    limits = Limits(options.connections, options.receive_seconds, options.idle_seconds)
+    engine = BatchingEngine(model.tokenise, model.labels, settings)
+    async with ModelProcesses(*begun, model.sealed.seal, engine.serve):
+        listen(bound)
+        served = ServedModel(model.sealed.seal, model.labels)
+        app = create_app(
+            engine,
+            served,
+            drain,
+            max_body=options.max_body,
+            answer_seconds=options.answer_seconds,
+        )
+
+        def say_ready() -> None:
+            address = url(bound)
+            _log.info("ready: %s serves %s; try: %s", address, served.seal, _curl(address))
+
+        server = DrainingServer(
+            app,
+            drain,
+            limits,
+            drain_seconds=options.drain_seconds,
+            finish_seconds=options.finish_seconds,
+            on_ready=say_ready,
+        )
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, server.handle_exit)
+        try:
+            await server.serve([bound])
+        finally:
+            engine.close()
 
 
 def _curl(address: str) -> str:
@@ -110,14 +142,32 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--queue",
         type=positive,
-        default=64,
         metavar="N",
-        help="requests that may wait for the model before others are refused (%(default)s)",
+        help=f"texts that may wait for the model before others are refused ({_QUEUE}, or as many as connections allow)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=processors(),
+        metavar="N",
+        help="processes that compute, each on one processor (%(default)s)",
+    )
+    parser.add_argument(
+        "--batch-tokens",
+        type=positive,
+        default=1024,
+        metavar="N",
+        help="tokens that a process computes together (%(default)s)",
+    )
+    parser.add_argument(
+        "--refuse-long",
+        action="store_true",
+        help="refuse texts that are too long for the model, which are cut otherwise",
     )
     parser.add_argument(
         "--max-body",
         type=positive,
-        default=65536,
+        default=262144,
         metavar="BYTES",
         help="largest body of a request (%(default)s)",
     )
@@ -132,6 +182,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         ("receive", 10, "how long a client may take to send a request, or to read an answer"),
         ("idle", 5, "how long a connection stays open between requests"),
         ("drain", 5, "how long after SIGTERM new requests are answered while /ready says 503"),
+        ("answer", 30, "how long a request may take, from when it was read, before it is given up"),
+        ("stuck", 60, "how long a process may be at one batch before it is ended"),
         ("finish", 20, "how long what has begun may take after that, or after Ctrl-C"),
     ):
         parser.add_argument(

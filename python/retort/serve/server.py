@@ -1,8 +1,6 @@
-"""Listening, saying so, and ending: uvicorn with a drain that tells those who ask."""
+"""Saying that it is ready, and ending: uvicorn with a drain that tells those who ask."""
 
 import asyncio
-import os
-import resource
 import select
 import signal
 import socket
@@ -13,16 +11,13 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from retort.core.errors import UserError
+from retort.serve.listening import BACKLOG
 from retort.serve.protocols.connection import Connection, EdgeConfig, Limits
 from retort.serve.protocols.drain import Drain
 from retort.serve.protocols.problem import CLOSE
 
-_BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 4
 """Connections for each turn of the event loop, so that it sees how many there are in time."""
-_SPARE_FILES = 24
-"""For connections that were accepted and are not ours yet, and for what libraries open."""
 _LAST_RESPONSES_SECONDS = 2
 _LAST_WORDS_SECONDS = 0.1
 """In which whoever is cut off is noticed to be gone."""
@@ -77,7 +72,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(_BACKLOG)  # asyncio has made it as short as what it accepts at once
+            listener.listen(BACKLOG)  # asyncio has made it as short as what it accepts at once
         self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -130,72 +125,10 @@ class DrainingServer(uvicorn.Server):
                 pending.register(listener.fileno(), select.POLLIN)
         # One turn of the loop accepts a connection, the next one makes it ours.
         quiet = 0
-        for _ in range(_BACKLOG):
+        for _ in range(BACKLOG):
             quiet = 0 if pending.poll(0) else quiet + 1
             if quiet == 3:
                 break
             await asyncio.sleep(0)
         for server in self.servers:
             server.close()
-
-
-def possible_connections(wanted: int, queue: int) -> int:
-    """How many of the wanted connections there can be, with the files that may be open.
-
-    Raises:
-        UserError: too few for the queue to fill up before the connections do.
-    """
-    least = queue + 2  # one is computed, and one more comes to be refused, or to ask for the health
-    if wanted < least:
-        raise UserError(f"--connections {wanted}: --queue {queue} needs {least} at least")
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = files - len(os.listdir("/proc/self/fd")) - _SPARE_FILES
-    if room < least:
-        raise UserError(
-            f"this process may have {files} files open (ulimit -n), which leaves {max(room, 0)} for "
-            f"connections, and --queue {queue} needs {least}; raise the one or lower the other"
-        )
-    return min(wanted, room)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that holds the address but does not listen yet: nobody waits on a loading server.
-
-    Raises:
-        UserError: the address cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, UnicodeError) as error:
-        raise _unusable(host, port, error) from error
-    return bound
-
-
-def listen(bound: socket.socket) -> None:
-    """Begin to accept connections.
-
-    Raises:
-        UserError: another server has bound the same address meanwhile and listens.
-    """
-    host, port = bound.getsockname()[:2]
-    try:
-        bound.listen(_BACKLOG)
-    except OSError as error:
-        raise _unusable(host, port, error) from error
-
-
-def url(bound: socket.socket) -> str:
-    """Where a program on this machine reaches the socket."""
-    host, port = bound.getsockname()[:2]
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
-
-
-def _unusable(host: str, port: int, error: Exception) -> UserError:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return UserError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port")

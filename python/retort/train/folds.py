@@ -30,8 +30,8 @@ from retort.core.seal import verify
 from retort.core.signals import Terminated
 from retort.evaluate.cross_validation import CrossValidation, Fold, render_folds
 from retort.evaluate.metrics import Metrics
-from retort.models.checkpoint import KIND
 from retort.models.config import ArithmeticName
+from retort.models.description import KIND
 from retort.train.main import WORKER
 from retort.train.processes.launch import ELASTIC, fork_workers
 from retort.train.recipe import TrainingRecipe, recipes, with_arithmetic

@@ -26,10 +26,25 @@ VALUES = st.one_of(
     st.sampled_from([-1, 0, 1, 2, 4, 8, 12, 64, 768]),
     st.sampled_from([-0.5, 0.0, 0.1, 1e-6, 2.0]),
     st.sampled_from(["gelu", "relu", "absolute", "float16", "torch.float32", ""]),
-    st.sampled_from([[], {}, ["BertModel"], {"0": "a"}, {"rope_theta": 5.0, "rope_type": "default"}]),
+    st.sampled_from(
+        [[], {}, ["BertModel"], {"0": "a"}, {"rope_theta": 5.0, "rope_type": "default"}]
+    ),
 )
-EXTRA = ("architectures", "dtype", "torch_dtype", "gradient_checkpointing", "position_embedding_type")
-OTHERS = ("transformers_version", "_name_or_path", "rope_scaling", "rope_theta", "num_labels", "surplus")
+EXTRA = (
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "gradient_checkpointing",
+    "position_embedding_type",
+)
+OTHERS = (
+    "transformers_version",
+    "_name_or_path",
+    "rope_scaling",
+    "rope_theta",
+    "num_labels",
+    "surplus",
+)
 
 
 def library(said: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +61,9 @@ def written(architecture: dict[str, Any]) -> dict[str, Any]:
 
 def changes(family: str) -> st.SearchStrategy[dict[str, Any]]:
     keys = [*AutoConfig.for_model(family).to_dict(), *EXTRA, *OTHERS, *ASKED]
-    return st.dictionaries(st.sampled_from([k for k in keys if k != "model_type"]), VALUES, max_size=4)
+    return st.dictionaries(
+        st.sampled_from([k for k in keys if k != "model_type"]), VALUES, max_size=4
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

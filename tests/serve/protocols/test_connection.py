@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from retort.models.predict import Prediction
+from retort.serve.engine.engine import NO_TERMS, Answer, Done, Load, Terms
 from retort.serve.protocols.connection import Connection, EdgeConfig, Limits
 from retort.serve.protocols.drain import Drain
 from retort.serve.protocols.predict import create_app
@@ -148,17 +148,17 @@ def test_whoever_wants_another_protocol_is_answered_in_this_one(
 class Instant:
     """An engine that answers at once."""
 
-    async def predict(self, text: str) -> Prediction:
-        return Prediction(f"{len(text)} letters", 0.5)
+    done = Done()
+    load = Load(reading=0, texts=0, tokens=0, workers=1, computing=0)
+
+    async def predict(self, text: str, terms: Terms = NO_TERMS) -> Answer:
+        return Answer(f"{len(text)} letters", 0.5, (0.5, 0.5), len(text), truncated=False)
 
     def is_alive(self) -> bool:
         return True
 
-    def close(self, timeout: float) -> None:
-        pass
 
-
-APP = create_app(Instant(), MODEL, Drain(), max_body=200)
+APP = create_app(Instant(), MODEL, Drain(), max_body=200, answer_seconds=60)
 
 
 class Wire(asyncio.Transport):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from retort.core.errors import UserError
-from retort.serve.server import bind, listen, possible_connections, url
+from retort.serve.listening import bind, listen, possible_connections, url
 from tests.processes.held_server import Serving, assert_problem, read_all
 
 
@@ -34,7 +34,7 @@ def test_a_full_queue_is_said_at_once_with_a_time_to_come_back(held: Serving) ->
     held.engine.begun.get()
     waiting = held.begin("waiting")
     refused = held.post("too many")
-    assert_problem(refused, 503, "1 requests are waiting already; try again later")
+    assert_problem(refused, 503, "1 texts are waiting already; try again later")
     assert int(refused.headers["retry-after"]) > 0
     held.engine.allowed.set()
     assert [running.result().status_code, waiting.result().status_code] == [200, 200]
@@ -67,16 +67,23 @@ def test_an_error_of_the_model_is_one_answer_500_without_its_details(held: Servi
     assert held.health().json()["status"] == "ok"
 
 
-def test_a_dead_model_is_told_by_health(held: Serving) -> None:
+def test_what_a_worker_died_of_is_tried_once_more_and_what_waited_is_answered(
+    held: Serving,
+) -> None:
     dying = held.begin("die")
     held.engine.begun.get()
     waiting = held.begin("waiting")
     held.engine.allowed.set()
-    assert_problem(dying.result(), 503, "the model has died")
-    assert_problem(waiting.result(), 503, "the model was stopped")
-    assert_problem(held.post("later"), 503, "the model is not running")
+    held.worker_ends()
     for asked in (held.health(), held.get("/ready")):
         assert (asked.status_code, asked.json()["status"]) == (503, "failed")
+    held.worker_comes()
+    held.worker_ends()
+    assert_problem(dying.result(), 500, "the model's process died of this text")
+    held.worker_comes()
+    assert waiting.result().status_code == 200
+    assert held.engine.computed == ["die", "die", "waiting"]
+    assert held.health().json()["status"] == "ok"
 
 
 def test_what_has_begun_is_finished_after_nothing_more_is_taken(held: Serving) -> None:

@@ -13,7 +13,7 @@ from retort.core.config import differences
 from retort.core.digest import JSON
 from retort.core.errors import ConfigError, SealError
 from retort.core.seal import MANIFEST, Manifest, sealing, verify
-from retort.models.checkpoint import KIND
+from retort.models.description import KIND
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.checkpoints.resume import (
     PROGRESS,

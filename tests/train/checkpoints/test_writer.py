@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from retort.core.seal import sealing, verify
-from retort.models.checkpoint import KIND
+from retort.models.description import KIND
 from retort.train.checkpoints.tensor_file import TensorSpec
 from retort.train.checkpoints.writer import CheckpointWriter, NotFinite, State
 from retort.train.engines.engine import File, TensorSlice

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retort.data.tokenizers.collator import Collator, Tokens
 from retort.data.tokenizers.library import LibraryEncoder, load_tokenizer
 from retort.data.tokenizers.special_tokens import special_tokens
@@ -64,3 +67,8 @@ class TextEncoder:
     def encode(self, texts: Sequence[str]) -> Tokens:
         """Texts as long as the longest of them; the tokens of one do not depend on the others."""
         return self._collator.batch(self._encoder.encode(texts).split())
+
+    def read(self, text: str) -> tuple[NDArray[np.int64], bool]:
+        """One text's token numbers, int64 [tokens], special ones included, and whether it had more."""
+        (tokens,) = self._encoder.encode([text]).split()
+        return self._collator.batch([tokens]).ids[0], len(tokens) + self.special > self.max_tokens

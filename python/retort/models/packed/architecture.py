@@ -20,8 +20,9 @@ Architecture: TypeAlias = "PretrainedConfig | PlainArchitecture"
 _PASSED_ON: Mapping[str, tuple[Any, ...]] = {
     "gradient_checkpointing": (False, True),
     "position_embedding_type": ("absolute",),
+    "dtype": (None, "float32", "float16", "bfloat16"),
 }
-"""What older files say beside what transformers knows, and the values that change nothing."""
+"""Values that change nothing here; of what older files say beside what transformers knows, too."""
 _COMMON: Mapping[str, Any] = {
     "_name_or_path": "",
     "add_cross_attention": False,
@@ -160,7 +161,7 @@ _OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
 _NUMBERS_OR_NONE = frozenset(
     ["bos_token_id", "eos_token_id", "pad_token_id", "head_dim", "n_inner", "num_key_value_heads"]
 )
-_DTYPES = (None, "float32", "float16", "bfloat16")
+_NO_DEFAULT = object()
 
 
 class PlainArchitecture:
@@ -245,19 +246,15 @@ def _is_ordinary(key: str, value: Any, defaults: Mapping[str, Any]) -> bool:
     """Whether it is sure what transformers makes of it: nothing."""
     if key in _PASSED_ON:
         return value in _PASSED_ON[key]
-    if key == "dtype":
-        return value in _DTYPES
     if key == "architectures":
         return value is None or isinstance(value, list)
-    if key not in defaults:
-        return False
-    default = defaults[key]
-    if key in _NUMBERS_OR_NONE:
+    if key in _NUMBERS_OR_NONE and key in defaults:
         least = 0 if key.endswith("_token_id") else 1
         return value is None or (type(value) is int and value >= least)
+    default = defaults.get(key, _NO_DEFAULT)
     if type(value) is not type(default):
         return False
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:
         return value > 0 or value == default
     return value == default or isinstance(value, bool | float | str)
 

@@ -1,6 +1,5 @@
 """Which architectures have a packed form."""
 
-
 from retort.models.packed.architecture import Architecture
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
 from retort.models.packed.encoders import PackedEncoder

@@ -18,7 +18,14 @@ _LEGACY = {".gamma": ".weight", ".beta": ".bias"}
 """How LayerNorms were spelled by TensorFlow, and are in files made from its."""
 _LM_HEAD = "lm_head"
 _TABLES = frozenset(
-    ["word_embeddings", "position_embeddings", "token_type_embeddings", "embed_tokens", "wte", "wpe"]
+    [
+        "word_embeddings",
+        "position_embeddings",
+        "token_type_embeddings",
+        "embed_tokens",
+        "wte",
+        "wpe",
+    ]
 )
 
 

@@ -1,15 +1,16 @@
-"""The REST interface: `POST /predict`, `GET /health` and `GET /ready`."""
+"""The REST interface: `POST /predict`, `POST /v1/predict`, `GET /health` and `GET /ready`."""
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
@@ -17,13 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from retort.core.errors import shown
-from retort.models.predict import Prediction
 from retort.serve.engine.engine import (
     EngineStopped,
+    Expired,
     InferenceEngine,
     NothingToRead,
     Overloaded,
     PredictionFailed,
+    TooLong,
 )
 from retort.serve.protocols import problem
 from retort.serve.protocols.body import (
@@ -34,7 +36,11 @@ from retort.serve.protocols.body import (
     unprocessable,
 )
 from retort.serve.protocols.drain import Drain
+from retort.serve.protocols.instances import InstancesRequest, InstancesResponse, predict_each
+from retort.serve.protocols.metrics import MEDIA_TYPE as METRICS_TYPE
+from retort.serve.protocols.metrics import Counted, Metrics
 from retort.serve.protocols.problem import Fault, Problem, ProblemDetails, ProblemResponse
+from retort.serve.protocols.terms import terms_of
 
 _CLIENT_GONE = 499  # what nginx logs for it; nobody is left to read it
 _REFUSALS = (400, 408, 413, 415, 422, 500, 503)
@@ -42,6 +48,9 @@ _REFERENCE = "#/components/schemas/{model}"
 _SAYS_SOMETHING = r"[^\u0000-\u0020\u007f-\u00a0\u00ad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
 """A character that is neither space nor control: written out, so that it means the same in the
 regular expressions of Python and of JSON Schema."""
+
+
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True)
@@ -90,10 +99,22 @@ class Health(BaseModel):
 
 
 def create_app(
-    engine: InferenceEngine, model: ServedModel, drain: Drain, *, max_body: int
+    engine: InferenceEngine,
+    model: ServedModel,
+    drain: Drain,
+    *,
+    max_body: int,
+    answer_seconds: float,
 ) -> FastAPI:
-    """The application; `max_body` is the largest body that it reads, in bytes."""
+    """The application.
+
+    Args:
+        max_body: the largest body that it reads, in bytes.
+        answer_seconds: after which a request is given up.
+    """
     app = FastAPI(title="Retort", version=model.seal, docs_url=None, redoc_url=None)
+    metrics = Metrics(engine)
+    app.add_middleware(Counted, metrics=metrics)
     app.router.redirect_slashes = False  # an address that the client wrote would come back in it
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -104,26 +125,29 @@ def create_app(
         "/predict",
         response_model=PredictionResponse,
         responses={status: _refusal(status) for status in _REFUSALS},
-        openapi_extra={"requestBody": _request_body()},
+        openapi_extra={"requestBody": _request_body("PredictionRequest")},
     )
     async def predict(request: Request) -> PredictionResponse:
         """The label of a text."""
-        try:
+        with _as_problems(drain):
             asked = await read_json(request, PredictionRequest, max_body)
-            answer = await _unless_gone(request, engine.predict(asked.text))
-        except Overloaded as error:
-            raise _unavailable(f"{error}; try again later") from error
-        except EngineStopped as error:
-            raise _unavailable(str(error)) from error
-        except NothingToRead as error:
-            fault = Fault(pointer="#/text", detail=str(error))
-            raise unprocessable([fault]) from error
-        except PredictionFailed as error:
-            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
-        except asyncio.CancelledError as error:
-            drain.cut_off += 1
-            raise _unavailable("the server ended before it could answer") from error
+            terms = terms_of(request, answer_seconds)
+            answer = await _unless_gone(request, engine.predict(asked.text, terms))
         return PredictionResponse(label=answer.label, confidence=answer.confidence)
+
+    @app.post(
+        "/v1/predict",
+        response_model=InstancesResponse,
+        response_model_exclude_none=True,
+        responses={status: _refusal(status) for status in _REFUSALS},
+        openapi_extra={"requestBody": _request_body("InstancesRequest")},
+    )
+    async def predict_instances(request: Request) -> InstancesResponse:
+        """The labels of up to 100 texts; one that cannot be answered has an error in its place."""
+        with _as_problems(drain):
+            asked = await read_json(request, InstancesRequest, max_body)
+            terms = terms_of(request, answer_seconds)
+            return await _unless_gone(request, predict_each(engine, model.labels, asked, terms))
 
     def told(*, unwell: bool) -> Response:
         status: Literal["ok", "draining", "failed"] = "draining" if drain.begun else "ok"
@@ -142,13 +166,40 @@ def create_app(
         """Whether to send requests here: 503 if its model has died, and from the moment it ends."""
         return told(unwell=drain.begun or not engine.is_alive())
 
+    @app.get("/live", response_class=PlainTextResponse)
+    async def live() -> Response:
+        """Whether this process answers at all: 200, whatever its model does."""
+        return PlainTextResponse("ok")
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def read_metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.text(), media_type=METRICS_TYPE)
+
     app.openapi = lambda: _described(app, max_body)  # type: ignore[method-assign]
     return app
 
 
-async def _unless_gone(
-    request: Request, computation: Coroutine[Any, Any, Prediction]
-) -> Prediction:
+@contextmanager
+def _as_problems(drain: Drain) -> Iterator[None]:
+    """Have whatever an engine raises told to the client."""
+    try:
+        yield
+    except Overloaded as error:
+        raise _unavailable(f"{error}; try again later") from error
+    except (EngineStopped, Expired) as error:
+        raise _unavailable(str(error)) from error
+    except (NothingToRead, TooLong) as error:
+        fault = Fault(pointer="#/text", detail=str(error))
+        raise unprocessable([fault]) from error
+    except PredictionFailed as error:
+        raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
+    except asyncio.CancelledError as error:
+        drain.cut_off += 1
+        raise _unavailable("the server ended before it could answer") from error
+
+
+async def _unless_gone(request: Request, computation: Coroutine[Any, Any, AnswerT]) -> AnswerT:
     """Wait for an answer as long as there is someone to read it."""
     answer = asyncio.ensure_future(computation)
     gone = asyncio.ensure_future(disconnected(request.receive))
@@ -193,7 +244,11 @@ def _described(app: FastAPI, max_body: int) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         _, models = models_json_schema(
-            [(PredictionRequest, "validation"), (ProblemDetails, "serialization")],
+            [
+                (PredictionRequest, "validation"),
+                (InstancesRequest, "validation"),
+                (ProblemDetails, "serialization"),
+            ],
             ref_template=_REFERENCE,
         )
         components = schema["components"]["schemas"]
@@ -205,8 +260,8 @@ def _described(app: FastAPI, max_body: int) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _request_body() -> dict[str, Any]:
-    schema = {"$ref": _REFERENCE.format(model="PredictionRequest")}
+def _request_body(model: str) -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(model=model)}
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 

@@ -17,7 +17,8 @@ from retort.core.config import differences
 from retort.core.digest import JSON
 from retort.core.errors import ConfigError, SealError, shown
 from retort.core.seal import MANIFEST, Manifest, Sealed, verify
-from retort.models.checkpoint import KIND, not_finite, stored_weights
+from retort.models.checkpoint import not_finite, stored_weights
+from retort.models.description import KIND
 from retort.train.checkpoints.progress_record import ProgressRecord
 from retort.train.engines.engine import File
 

@@ -22,7 +22,8 @@ from retort.core.atomic import storage_errors
 from retort.core.digest import JSON
 from retort.core.errors import VerificationError
 from retort.core.seal import sealing
-from retort.models.checkpoint import KIND, not_finite
+from retort.models.checkpoint import not_finite
+from retort.models.description import KIND
 from retort.train.checkpoints.tensor_file import TensorFile, TensorSpec
 from retort.train.engines.engine import File, TensorSlice
 from retort.train.processes.world import World

@@ -1,0 +1,40 @@
+"""Starting the process of a model, before anything is imported that it does not need."""
+
+import secrets
+import socket
+from pathlib import Path
+
+from retort.core.forks import client
+
+_WAITING_WORKERS = 128
+
+
+class Start:
+    """How the process of a model is started.
+
+    Attributes:
+        checkpoint: what it loads.
+        listener: where it and its workers connect to.
+    """
+
+    def __init__(self, checkpoint: Path, workers: int) -> None:
+        """
+        Args:
+            workers: processes that are to compute.
+        """
+        self.checkpoint, self._workers = checkpoint, workers
+        # In no file system: a container may have none that can be written.
+        self._address = f"retort-{secrets.token_hex(16)}"
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(f"\0{self._address}")
+        self.listener.listen(_WAITING_WORKERS)
+
+    def start(self, seal: str | None) -> client.Process:
+        """Start it.
+
+        Args:
+            seal: the one that the checkpoint must have.
+        """
+        module = "retort.serve.engine.model_process"
+        arguments = [self._address, str(self.checkpoint), str(self._workers)]
+        return client.start([module, *arguments, *([] if seal is None else [seal])], quietly=True)
