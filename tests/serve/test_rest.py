@@ -54,7 +54,12 @@ def test_the_ready_line_shows_a_command_that_works(
 
 
 def test_health_tells_the_seal_and_the_labels(client: httpx.Client, checkpoint: Path) -> None:
-    expected = {"status": "ok", "seal": verify(checkpoint).seal, "labels": list(LABELS)}
+    expected = {
+        "status": "ok",
+        "seal": verify(checkpoint).seal,
+        "labels": list(LABELS),
+        "precision": "float32",
+    }
     response = client.get("/health")
     assert (response.status_code, response.json()) == (200, expected)
 

@@ -37,7 +37,7 @@ class Portable(Generic[FormT]):
         form: the forward pass of its encoder or decoder.
         together: whether several logical shards can be computed in one pass, and gradients be made where they are to
             lie. Not where a weight is used twice: its gradients are added to each other before those of shards are.
-        training: how the next pass in training mode is made; in evaluation mode it is exact.
+        training, evaluating: how the next pass in training and in evaluation mode is made.
         weights: gives the weights of a part of the model by their names there; an engine whose processes share them
             out brings them from where they are.
     """
@@ -45,13 +45,14 @@ class Portable(Generic[FormT]):
     form: FormT
     together: bool = True
     training: Pass = field(default=EXACT)
+    evaluating: Pass = field(default=EXACT)
     weights: Callable[[nn.Module], Weights] = field(
         default=lambda part: dict(part.named_parameters())
     )
 
     def how(self, model: nn.Module) -> Pass:
         """How the next pass of a model is made."""
-        return self.training if model.training else EXACT
+        return self.training if model.training else self.evaluating
 
 
 def portable_encoder(config: Architecture) -> Portable[PackedEncoder]:

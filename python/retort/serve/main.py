@@ -45,7 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     options.connections = possible_connections(options.connections, options.queue or _LEAST_QUEUE)
     options.queue = options.queue or min(_QUEUE, options.connections - _SPARE_CONNECTIONS)
     bound = bind(options.host, options.port)
-    start = Start(Invocation.from_environment().resolve(options.checkpoint), options.workers)
+    start = Start(
+        Invocation.from_environment().resolve(options.checkpoint),
+        options.workers,
+        options.precision,
+    )
     process = start.start(options.seal)
     try:
         with nothing_begun():  # while that imports, this does
@@ -90,7 +94,7 @@ async def _serve(
     engine = BatchingEngine(model.tokenise, model.labels, settings)
     async with ModelProcesses(*begun, model.sealed.seal, engine.serve):
         listen(bound)
-        served = ServedModel(model.sealed.seal, model.labels)
+        served = ServedModel(model.sealed.seal, model.labels, options.precision)
         app = create_app(
             engine,
             served,
@@ -151,6 +155,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=processors(),
         metavar="N",
         help="processes that compute, each on one processor (%(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the factors of products: as verified, or rounded, which is faster where the processor knows bfloat16",
     )
     parser.add_argument(
         "--batch-tokens",

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from retort.core.errors import RetortError
+from retort.core.errors import RetortError, UserError
 from retort.models.arithmetic import arithmetic_of, is_portable
 from retort.models.checkpoint import Checkpoint
+from retort.models.packed.passes import Pass
 from retort.models.packed.sequences import Sequences
 
 _TESTED_LENGTHS = (1, 2, 3, 7, 16, 33, 64, 129)
@@ -19,6 +20,21 @@ _TESTED_LENGTHS = (1, 2, 3, 7, 16, 33, 64, 129)
 
 class SelfTestFailed(RetortError):
     """On this machine the model does not say the same of a text in company as alone."""
+
+
+def set_precision(checkpoint: Checkpoint, precision: str) -> None:
+    """Have the factors of the products of layers rounded, or not.
+
+    Raises:
+        UserError: a model in native arithmetic is to be rounded.
+    """
+    portable = checkpoint.model.portable
+    if portable is not None:
+        portable.evaluating = Pass(rounded=precision == "bfloat16")
+    elif precision != "float32":
+        raise UserError(
+            f"--precision {precision} is for checkpoints in portable arithmetic, and this is in native"
+        )
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """The process that has the model, and forks those that compute by it.
 
-python -m retort.serve.engine.model_process ADDRESS CHECKPOINT WORKERS [SEAL]
+python -m retort.serve.engine.model_process ADDRESS CHECKPOINT WORKERS PRECISION [SEAL]
 
 All see the same weights in memory, and a worker that dies is replaced in milliseconds. Each connects to ADDRESS, an
 abstract one of a socket of the server's; so does this process if the model cannot be served, to say why.
@@ -28,7 +28,7 @@ from retort.kernels.tensors import use_threads
 from retort.models.arithmetic import is_portable
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic
-from retort.serve.engine.computation import probabilities, self_test
+from retort.serve.engine.computation import probabilities, self_test, set_precision
 from retort.serve.engine.frames import Frame, batch_of, of_probabilities, receive_now
 
 _FIRST_PAUSE_SECONDS = 0.1
@@ -39,13 +39,14 @@ _SETTLED_SECONDS = 10.0
 
 def main(arguments: Sequence[str]) -> int:
     """Load, say so, and keep so many workers alive until the server ends."""
-    address, path, count, *seal = arguments
+    address, path, count, precision, *seal = arguments
     # The libraries' own threads would not live in forked processes, and what waits for them would wait for ever.
     torch.set_num_threads(1)
     try:
         checkpoint = load_checkpoint(Path(path), seal[0] if seal else None)
         portable = is_portable(checkpoint.model)
         fix_arithmetic(1, portable=portable)
+        set_precision(checkpoint, precision)
         self_test(checkpoint)
     except (RetortError, MemoryError) as error:
         with _connected(address) as server:

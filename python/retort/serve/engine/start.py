@@ -17,12 +17,13 @@ class Start:
         listener: where it and its workers connect to.
     """
 
-    def __init__(self, checkpoint: Path, workers: int) -> None:
+    def __init__(self, checkpoint: Path, workers: int, precision: str = "float32") -> None:
         """
         Args:
             workers: processes that are to compute.
+            precision: of the factors of the products of layers, `float32` or `bfloat16`.
         """
-        self.checkpoint, self._workers = checkpoint, workers
+        self.checkpoint, self._workers, self._precision = checkpoint, workers, precision
         # In no file system: a container may have none that can be written.
         self._address = f"retort-{secrets.token_hex(16)}"
         self.listener = socket.socket(socket.AF_UNIX)
@@ -36,5 +37,5 @@ class Start:
             seal: the one that the checkpoint must have.
         """
         module = "retort.serve.engine.model_process"
-        arguments = [self._address, str(self.checkpoint), str(self._workers)]
+        arguments = [self._address, str(self.checkpoint), str(self._workers), self._precision]
         return client.start([module, *arguments, *([] if seal is None else [seal])], quietly=True)

@@ -59,6 +59,7 @@ class ServedModel:
 
     seal: str
     labels: tuple[str, ...]
+    precision: str = "float32"
 
 
 class PredictionRequest(BaseModel):
@@ -96,6 +97,7 @@ class Health(BaseModel):
     status: Literal["ok", "draining", "failed"]
     seal: str
     labels: list[str]
+    precision: str
 
 
 def create_app(
@@ -153,7 +155,12 @@ def create_app(
         status: Literal["ok", "draining", "failed"] = "draining" if drain.begun else "ok"
         if not engine.is_alive():
             status = "failed"
-        body = Health(status=status, seal=model.seal, labels=list(model.labels))
+        body = Health(
+            status=status,
+            seal=model.seal,
+            labels=list(model.labels),
+            precision=model.precision,
+        )
         return JSONResponse(body.model_dump(), 503 if unwell else 200)
 
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
