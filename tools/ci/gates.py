@@ -119,9 +119,10 @@ GATES = (
         "every test; --shard 2/4 runs the second of four parts",
         32,
         (
-            # Without them, what is tested of pods in namespaces and of other processors would be passed over.
+            # Without them, what is tested of pods in namespaces, of other processors and behind a balancer would be
+            # passed over.
             (
-                *("python3", "tools/ci/programs.py", "bwrap=bubblewrap", "ip=iproute2"),
+                *("python3", "tools/ci/programs.py", "bwrap=bubblewrap", "haproxy", "ip=iproute2"),
                 *("nsenter=util-linux", "qemu-x86_64=qemu-user"),
             ),
             ("./tools/bazel", "test", _EVERYTHING),
