@@ -35,6 +35,12 @@ def python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
+def importing() -> dict[str, str]:
+    """The environment of a process that can import what this one can, under Bazel too."""
+    paths = (os.path.abspath(entry) for entry in sys.path)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 def run_measured(command: Sequence[str], *, watch: bool = True) -> tuple[Usage, str]:
     """Run a command in an empty directory, which is its home too.
 
@@ -51,9 +57,7 @@ def run_measured(command: Sequence[str], *, watch: bool = True) -> tuple[Usage, 
 
 def _run_at(home: Path, command: Sequence[str], *, watch: bool) -> tuple[Usage, str]:
     log = home / "stderr.txt"
-    # Under Bazel, what can be imported is in `sys.path` and not always in the environment.
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
+    environment = importing() | {
         "HOME": str(home),
         "HF_HOME": str(home / "hub"),
         "HF_HUB_OFFLINE": "1",

