@@ -129,10 +129,10 @@ class ModelProcesses:
     async def _close(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
-        self._process.kill()  # and the workers with it
-        if self._keeper is not None:
             with suppress(asyncio.CancelledError, RetortError):
                 await self._keeper
+        self._process.kill()  # and the workers with it
+        self._process.wait()
         for task in tuple(self._working):
             task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
@@ -144,7 +144,8 @@ class ModelProcesses:
         assert self._ready is not None
         pause, begun = 0.0, time.monotonic()
         while True:
-            code = await asyncio.to_thread(self._process.wait)
+            await _end_of(self._process.pid)
+            code = self._process.wait()
             if not self._ready.done():
                 # What it has said last may be on its way.
                 await asyncio.wait({self._ready}, timeout=_LAST_WORDS_SECONDS)
@@ -190,6 +191,22 @@ class ModelProcesses:
         finally:
             self._working.discard(task)
             writer.close()
+
+
+async def _end_of(process: int) -> None:
+    """Wait until a process is to be waited for, in no other thread: two that wait for one take it from each other."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    try:
+        number = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    loop.add_reader(number, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(number)
+        os.close(number)
 
 
 def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
