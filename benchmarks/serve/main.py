@@ -92,7 +92,8 @@ def _measured(
                     runs[side][clients].append(found)
                     rate = found.texts / found.seconds
                     p50 = 1e3 * found.quantile(0.5)
-                    print(f"{part}, {side}, {clients} clients: {rate:.1f} texts/s, {p50:.1f} ms")
+                    said = f"{rate:.1f} texts/s, {p50:.1f} ms"
+                    print(f"{part}, {side}, {clients} clients: {said}", flush=True)
     return result.section(part, runs, labels)
 
 

@@ -18,13 +18,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from retort.core.errors import RetortError
 from retort.core.forks.parent_death import die_with
-from retort.models.arithmetic import is_portable
+from retort.models.arithmetic import is_portable, unchanged
 from retort.models.checkpoint import Checkpoint, load_checkpoint
 from retort.models.determinism import fix_arithmetic, spread_over
 from retort.serve.engine.computation import probabilities, self_test, set_precision
@@ -41,11 +42,14 @@ def main(arguments: Sequence[str]) -> int:
     address, path, count, precision, *seal = arguments
     # The libraries' own threads would not live in forked processes, and what waits for them would wait for ever.
     torch.set_num_threads(1)
+    held = ExitStack()  # until this process and those that it forks end
     try:
         checkpoint = load_checkpoint(Path(path), seal[0] if seal else None)
         portable = is_portable(checkpoint.model)
         fix_arithmetic(1, portable=portable)
         set_precision(checkpoint, precision)
+        # Here, so that all workers have one copy.
+        held.enter_context(unchanged(checkpoint.model))
         self_test(checkpoint)
     except (RetortError, MemoryError) as error:
         with _connected(address) as server:
