@@ -1,4 +1,4 @@
-"""From texts to logits to labels: the one way to predict, for training, verifying and serving."""
+"""From texts to logits to labels: the way of training and verifying, which a server's answers equal bit for bit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

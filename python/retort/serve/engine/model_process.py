@@ -58,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, what is shared
     threads = 1 if portable else checkpoint.threads
-    return _keep(int(count), lambda: _work(checkpoint, address, threads))
+    # So many threads have as many processors, whichever process they are in.
+    return _keep(max(1, int(count) // threads), lambda: _work(checkpoint, address, threads))
 
 
 def _keep(count: int, work: Callable[[], None]) -> int:
