@@ -20,8 +20,9 @@ from tests.tiny.checkpoints import write_served
 
 HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
 CLIENTS = 4
-# A balancer that learns within a tenth of a second, and servers that give it a second.
-DRAIN = ("--drain-seconds", "1")
+# A balancer that learns within a fifth of a second, and servers that give it two. One late answer on a busy machine
+# is no sign that a server is gone: without `timeout check` a check would have to end within `inter`.
+DRAIN = ("--drain-seconds", "2")
 CONFIGURATION = """
 global
     stats socket ipv4@127.0.0.1:{stats} level admin
@@ -30,8 +31,9 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
+    timeout check 60s
     option httpchk GET /ready
-    default-server check inter 50ms fall 1 rise 1
+    default-server check inter 50ms fall 4 rise 1
 frontend all
     bind 127.0.0.1:{front}
     default_backend servers
@@ -87,7 +89,9 @@ def ask(url: str, client: int, stop: threading.Event) -> list[tuple[str, int, ob
         while not stop.is_set():
             text = f"{client} and {len(found)}"
             answer = connection.post("/predict", json={"text": text})
-            found.append((text, answer.status_code, answer.json()))
+            found.append(
+                (text, answer.status_code, answer.json() if answer.is_success else answer.text)
+            )
     return found
 
 
@@ -115,7 +119,7 @@ def restart_in_turn(folder: Path, restarts: int) -> None:
         answers = [answer for one in asked for answer in one.result()]
     for server in servers:
         server.kill()
-    assert {status for _, status, _ in answers} == {200}
+    assert [answer for answer in answers if answer[1] != 200] == []
     predictions = predict(load_checkpoint(checkpoint), [text for text, _, _ in answers])
     assert [answer for _, _, answer in answers] == [
         {"label": one.label, "confidence": one.confidence} for one in predictions
