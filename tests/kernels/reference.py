@@ -79,6 +79,27 @@ def product_of_rounded(left: Floats, right: Floats) -> Floats:
     return result
 
 
+def quantized(x: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """The levels of each row, and its scale."""
+    if x.shape[1] == 0:
+        return np.zeros(x.shape, np.int64), np.zeros(len(x), np.float32)
+    highest = np.abs(x).max(axis=1)
+    highest = np.where(np.isfinite(highest), highest, np.float32(np.nan))
+    highest = np.where(highest < 2.0**-100, np.float32(0), highest)
+    some = highest > 0
+    by = np.divide(np.float32(127), highest, out=np.zeros_like(highest), where=some)
+    levels = np.rint(np.where(some[:, None], x, 0) * by[:, None])
+    return levels.astype(np.int64), highest / np.float32(127)
+
+
+def product_of_quantized(left: Floats, right: Floats, bias: Floats | None = None) -> Floats:
+    """`left @ right.T + bias` of levels: sums are of whole numbers, and exact."""
+    (one, scales), (other, by) = quantized(left), quantized(right)
+    sums = (one @ other.T).astype(np.float32)
+    found: Floats = sums * scales[:, None] * by
+    return found if bias is None else found + bias
+
+
 def row_sum(rows: Floats, other: Floats | None = None) -> Floats:
     """[m] of [m, n]: of the numbers, or of their products with others by fma; 16 partial sums, and a tree."""
     m, n = rows.shape

@@ -14,7 +14,7 @@ from retort.core.errors import RetortError, UserError, shown
 INSTRUCTIONS = "RETORT_INSTRUCTIONS"
 """Chooses a set of instructions, to see that another gives the same bits."""
 _SETS: Mapping[str, tuple[str, ...]] = {
-    "x86_64": ("avx2", "avx512", "avx512_bf16"),
+    "x86_64": ("avx2", "avx512", "avx512_vnni", "avx512_bf16"),
     "aarch64": ("neon",),
 }
 """Of an architecture the instruction sets, from the oldest on."""
@@ -29,6 +29,10 @@ _SIGNATURES: Mapping[str, tuple[str, str]] = {
     "pack": ("nnpnn i p i", ""),
     "product": ("nnn pnn ppp n iii", ""),
     "sum_of_products": ("nnn p pnn pp n ii", ""),
+    "quantize": ("nn pn pn p i", ""),
+    "packed_bytes": ("nn", "n"),
+    "pack_quantized": ("nn pn p i", ""),
+    "quantized_product": ("nnn pn ppp p p i", ""),
     "norm": ("nn pnpp fi ppp i", ""),
     "norm_by_x": ("nn pnpn ppp i p i", ""),
     "norm_by_weight": ("npn pnpn pp pp i", ""),
@@ -56,7 +60,7 @@ class Kernels:
     """The kernels as compiled for one instruction set: functions of the files in `c`. All sets give the same bits.
 
     Attributes:
-        instructions: its name: avx2, avx512, avx512_bf16 or neon.
+        instructions: its name: avx2, avx512, avx512_vnni, avx512_bf16 or neon.
         functions: by their names there.
     """
 

@@ -62,6 +62,24 @@ static void products(void) {
     }
 }
 
+static void quantized_products(void) {
+    static const int64_t shapes[][3] = {{1, 1, 1}, {7, 33, 20}, {40, 70, 301}, {100, 17, 5}};
+    for (int one = 0; one < 4; one++) {
+        const int64_t m = shapes[one][0], n = shapes[one][1], k = shapes[one][2], stride = (k + 3) / 4 * 4;
+        float *a = numbers(22, m * k), *b = numbers(23, n * k), *bias = numbers(24, n), *y = room(m * n);
+        float *scales = room(m), *by = room(n);
+        int8_t *left = calloc((size_t)(m * stride), 1), *right = calloc((size_t)(n * stride), 1);
+        uint8_t *packed = calloc((size_t)EXPORT(packed_bytes)(k, n), 1);
+        EXPORT(quantize)(m, k, a, k, left, stride, scales, 2);
+        told("levels", left, m * stride);
+        floats_told("scales", scales, m);
+        EXPORT(quantize)(n, k, b, k, right, stride, by, 2);
+        EXPORT(pack_quantized)(k, n, right, stride, packed, 2);
+        EXPORT(quantized_product)(m, n, k, left, stride, scales, packed, by, one % 2 ? bias : 0, y, 1 + one);
+        floats_told("product of int8", y, m * n);
+    }
+}
+
 /* Rows of each shard of those that are computed at once, and of one that is alone. */
 static const int64_t SHARDS[] = {0, 5, 5, 6, 15, 19, 19, 20}, ALONE[] = {0, 19};
 
@@ -187,6 +205,7 @@ static void attention(void) {
 
 void EXPORT(battery)(void) {
     products();
+    quantized_products();
     sums_over_shards();
     norms();
     elements();

@@ -5,12 +5,14 @@ int retort_processor(void);
 #if defined(__x86_64__)
 void retort_battery_avx2(void);
 void retort_battery_avx512(void);
+void retort_battery_avx512_vnni(void);
 void retort_battery_avx512_bf16(void);
 void retort_edges_avx2(void);
 void retort_edges_avx512(void);
+void retort_edges_avx512_vnni(void);
 void retort_edges_avx512_bf16(void);
-static void (*const BATTERIES[])(void) = {retort_battery_avx2, retort_battery_avx512, retort_battery_avx512_bf16};
-static void (*const EDGES[])(void) = {retort_edges_avx2, retort_edges_avx512, retort_edges_avx512_bf16};
+static void (*const BATTERIES[])(void) = {retort_battery_avx2, retort_battery_avx512, retort_battery_avx512_vnni, retort_battery_avx512_bf16};
+static void (*const EDGES[])(void) = {retort_edges_avx2, retort_edges_avx512, retort_edges_avx512_vnni, retort_edges_avx512_bf16};
 #else
 void retort_battery_neon(void);
 void retort_edges_neon(void);

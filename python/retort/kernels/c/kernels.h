@@ -21,6 +21,14 @@ void EXPORT(sum_of_products)(int64_t m, int64_t n, int64_t shards, const int64_t
                              int64_t stride_m, int64_t stride_k, const float *packed, float *result,
                              int64_t stride_result, int is_rounded, int threads);
 
+/* quantized.c */
+void EXPORT(quantize)(int64_t m, int64_t k, const float *x, int64_t stride, int8_t *levels, int64_t stride_levels,
+                      float *scales, int threads);
+int64_t EXPORT(packed_bytes)(int64_t k, int64_t n);
+void EXPORT(pack_quantized)(int64_t k, int64_t n, const int8_t *levels, int64_t stride, uint8_t *packed, int threads);
+void EXPORT(quantized_product)(int64_t m, int64_t n, int64_t k, const int8_t *left, int64_t stride, const float *scales,
+                               const uint8_t *packed, const float *by, const float *bias, float *result, int threads);
+
 /* norms.c */
 void EXPORT(norm)(int64_t m, int64_t n, const float *x, int64_t stride_x, const float *weight, const float *bias,
                   float epsilon, int centred, float *y, float *means, float *scales, int threads);

@@ -14,6 +14,7 @@ FOR_EACH = [_HERE + name for name in [
     "elementwise.c",
     "norms.c",
     "products.c",
+    "quantized.c",
     "rows.c",
 ]]
 
@@ -34,6 +35,7 @@ SETS = {
     "x86_64": {
         "avx2": "x86_64_v3",
         "avx512": "x86_64_v4",
-        "avx512_bf16": "x86_64_v4+avx512bf16",
+        "avx512_bf16": "x86_64_v4+avx512vnni+avx512bf16",
+        "avx512_vnni": "x86_64_v4+avx512vnni",
     },
 }
