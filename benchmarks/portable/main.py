@@ -17,13 +17,13 @@ import torch
 from benchmarks.markdown import Section, Target, table
 from benchmarks.page import Page, arguments
 from retort.core.config import find_recipe, load_recipe
+from retort.core.machine import keep_freed_memory, look_past_what_is_there
 from retort.models.determinism import fix_arithmetic
 from retort.train.engines.engine import Engine
 from retort.train.engines.open import open_engine
 from retort.train.processes.world import World
 from retort.train.recipe import TrainingRecipe, recipes, with_arithmetic
 from retort.train.tasks.open import open_task
-from retort.train.timing.allocator import keep_freed_memory, look_past_what_is_there
 from retort.train.timing.phases import PhaseClock
 
 _WORKS = (

@@ -25,6 +25,7 @@ from benchmarks.train.comparison import Comparison
 from benchmarks.train.ours import recipe
 from benchmarks.train.workload import Measured, Workload
 from retort.core.config import load_recipe
+from retort.core.machine import keep_freed_memory, look_past_what_is_there
 from retort.models.determinism import fix_arithmetic
 from retort.train.engines.contract import engine as contract
 from retort.train.engines.contract.tree import cut
@@ -33,7 +34,6 @@ from retort.train.engines.open import open_engine
 from retort.train.processes.world import World
 from retort.train.recipe import TrainingRecipe, with_arithmetic
 from retort.train.tasks.open import open_task
-from retort.train.timing.allocator import keep_freed_memory, look_past_what_is_there
 from retort.train.timing.phases import PhaseClock
 
 ALL = "all of it"

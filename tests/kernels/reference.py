@@ -89,7 +89,8 @@ def quantized(x: Floats) -> tuple[NDArray[np.int64], Floats]:
     some = highest > 0
     by = np.divide(np.float32(127), highest, out=np.zeros_like(highest), where=some)
     levels = np.rint(np.where(some[:, None], x, 0) * by[:, None])
-    return levels.astype(np.int64), highest / np.float32(127)
+    scales: Floats = (highest / np.float32(127)).astype(np.float32)
+    return levels.astype(np.int64), scales
 
 
 def product_of_quantized(left: Floats, right: Floats, bias: Floats | None = None) -> Floats:

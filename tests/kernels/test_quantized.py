@@ -89,7 +89,7 @@ def test_levels_are_within_half_a_scale() -> None:
 
 def test_what_is_no_matrix_of_levels_is_refused() -> None:
     good = quantize(torch.ones(3, 5))
-    with pytest.raises(ValueError, match="x is torch.float64"):
+    with pytest.raises(ValueError, match=r"x is torch\.float64"):
         quantize(torch.ones(2, 2, dtype=torch.float64))
     with pytest.raises(ValueError, match=f"x has {MOST + 1} numbers in a row"):
         quantize(torch.empty(0, MOST + 1))

@@ -12,6 +12,7 @@ ROOT = Path(retort.__file__).parent
 LAYERS = ("core", "kernels", "data", "models", "evaluate", "train")
 ALLOWED = {layer: set(LAYERS[: number + 1]) for number, layer in enumerate(LAYERS)}
 ALLOWED["serve"] = {"core", "models", "data.tokenizers", "serve"}
+ALLOWED["export"] = {"core", "data", "models", "evaluate", "export"}
 ALLOWED["launch"] = {"core", "train.processes.launch", "train.recipe", "launch"}
 ROOMS = {
     "data": (

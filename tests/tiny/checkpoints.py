@@ -11,16 +11,18 @@ from torch import nn
 from retort.core.digest import JSON
 from retort.core.seal import Sealed, sealing, verify
 from retort.data.tokenizers.text_encoder import TextEncoder
+from retort.export.exported import convert, files_of
 from retort.models.backbones import encoder_of
 from retort.models.checkpoint import (
     WEIGHTS,
     classifier_files,
     language_model_files,
+    load_checkpoint,
     stored_weights,
 )
 from retort.models.classifier import TextClassifier
-from retort.models.config import ArithmeticName, HeadConfig
-from retort.models.description import KIND
+from retort.models.config import ArithmeticName, HeadConfig, PrecisionName
+from retort.models.description import KIND, PLAIN, Calibration
 from retort.models.embeddings import TextEmbedder, embedder_files
 from retort.models.language_model import LanguageModel
 from retort.models.packed.architecture import architecture_of
@@ -108,6 +110,18 @@ def write_served(path: Path, arithmetic: ArithmeticName) -> Path:
         inputs={},
         config={"seed": 12},
     )
+    return path
+
+
+def write_exported(
+    path: Path, source: Path, precision: PrecisionName, calibration: Calibration = PLAIN
+) -> Path:
+    """An export of a classifier that was measured on nothing."""
+    checkpoint = load_checkpoint(source)
+    files = files_of(checkpoint, convert(checkpoint, precision), precision, calibration)
+    with sealing(path, kind=KIND, inputs={}, config={}) as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
     return path
 
 

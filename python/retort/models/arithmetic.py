@@ -5,7 +5,6 @@ function of the numbers alone (docs/arithmetic.md).
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -17,7 +16,7 @@ from retort.core.errors import ConfigError
 from retort.kernels import rows
 from retort.kernels.elementwise import key_of, normal
 from retort.kernels.embeddings import summed
-from retort.kernels.products import PackedWeights, matmul
+from retort.kernels.products import matmul
 from retort.models.packed.architecture import Architecture
 from retort.models.packed.decoders import PackedGPT2, PackedLlama
 from retort.models.packed.encoders import PackedEncoder
@@ -204,14 +203,6 @@ class _Portable:
 
 NATIVE: Arithmetic = _Native()
 PORTABLE: Arithmetic = _Portable()
-
-
-def unchanged(model: nn.Module) -> AbstractContextManager[None]:
-    """While this is open, nobody changes the weights of a model, and products of this thread pack them once.
-
-    It takes as much memory again as the weights that are multiplied.
-    """
-    return PackedWeights(model.parameters()).unchanged()
 
 
 def is_portable(model: nn.Module) -> bool:

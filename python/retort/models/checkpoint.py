@@ -2,7 +2,8 @@
 
     config.json          architecture of the pretrained encoder, or of the language model
     model.json           task, arithmetic, and what the task needs, such as head and labels
-    model.safetensors    weights, float32, by name; a shared one once
+    model.safetensors    weights, float32, by name; a shared one once. Where `//serve:export` made it, linear layers
+                         of the encoder may be bfloat16, or int8 beside the scales of their outputs
     tokenizer.json
 
 A checkpoint loads without the network, without pickle, and without the code that trained it. Other
@@ -27,21 +28,27 @@ from retort.core.seal import Sealed
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.backbones import Backbone, decoder_of, encoder_of
 from retort.models.classifier import TextClassifier
-from retort.models.config import HeadConfig, TaskName
+from retort.models.config import HeadConfig, PrecisionName, TaskName
 from retort.models.description import (
     MODEL,
+    PLAIN,
     TOKENIZER,
+    Calibration,
     arithmetic_in,
+    calibration_in,
     described,
     labels_in,
+    precision_in,
     threads_in,
     tokenizer_in,
 )
+from retort.models.fixed import fix_quantized, take_quantized
 from retort.models.language_model import LanguageModel
 from retort.models.packed.architecture import Architecture, architecture_of
+from retort.models.packed.passes import Pass
 
 WEIGHTS = "model.safetensors"
-_ARCHITECTURE = "config.json"
+ARCHITECTURE = "config.json"
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,13 @@ class Checkpoint:
 
     Attributes:
         sealed: the verified directory that it came from.
-        model: in evaluation mode, float32, on the CPU.
+        model: in evaluation mode, on the CPU.
         tokenise: turns texts into the model's input.
         labels: names of the classes, in the order of the logits.
         threads: number of CPU threads with which its logits are the sealed ones, bit for bit; in portable arithmetic
             any number is, and this is that of the processors at hand.
+        precision: of the factors of the encoder's products.
+        calibration: of the logits.
     """
 
     sealed: Sealed
@@ -62,6 +71,8 @@ class Checkpoint:
     tokenise: TextEncoder
     labels: tuple[str, ...]
     threads: int
+    precision: PrecisionName = "float32"
+    calibration: Calibration = PLAIN
 
     @property
     def tokenizer(self) -> bytes:
@@ -174,8 +185,20 @@ def load_checkpoint(path: Path, seal: str | None = None) -> Checkpoint:
         arithmetic = arithmetic_in(facts)
         backbone = encoder_of(architecture, arithmetic)
         model = TextClassifier(backbone, head, len(labels), arithmetic=arithmetic)
-        tokenise = fill_text_model(model, sealed, facts)
-        return Checkpoint(sealed, model, tokenise, labels, threads_in(facts))
+        state, precision = stored_in(sealed), precision_in(facts)
+        if precision == "int8":
+            fix_quantized(model, take_quantized(state))
+        elif model.portable is not None:
+            model.portable.evaluating = Pass(rounded=precision == "bfloat16")
+        return Checkpoint(
+            sealed,
+            model,
+            fill_text_model(model, sealed, facts, state),
+            labels,
+            threads_in(facts),
+            precision,
+            calibration_in(facts),
+        )
 
 
 def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoint:
@@ -196,7 +219,7 @@ def load_language_model(path: Path, seal: str | None = None) -> LanguageCheckpoi
             arithmetic,
             None if boundary is None else int(boundary),
         )
-        _fill(model, sealed)
+        _fill(model, stored_in(sealed))
         tokenizer, context = sealed.read(TOKENIZER), int(facts["context"])
         return LanguageCheckpoint(sealed, model.eval(), tokenizer, context, threads_in(facts))
 
@@ -212,7 +235,7 @@ def _description(
     architecture = backbone.config.to_dict()
     architecture.pop("_name_or_path", None)  # the directory that it was loaded from
     return {
-        _ARCHITECTURE: canonical_json(architecture),
+        ARCHITECTURE: canonical_json(architecture),
         MODEL: canonical_json({"task": task.replace("_", " "), **facts}),
         TOKENIZER: tokenizer,
     }
@@ -227,20 +250,39 @@ def opened(
     What its files then turn out not to fit is the checkpoint's fault, and raised as `SealError`.
     """
     with described(path, task, seal) as (sealed, facts):
-        yield sealed, facts, architecture_of(json.loads(sealed.read(_ARCHITECTURE)))
+        yield sealed, facts, architecture_of(json.loads(sealed.read(ARCHITECTURE)))
 
 
-def fill_text_model(model: TextClassifier, sealed: Sealed, facts: Mapping[str, Any]) -> TextEncoder:
+def stored_in(sealed: Sealed) -> dict[str, Tensor]:
+    """The weights of a checkpoint, by name.
+
+    Raises:
+        SealError: one is not finite.
+    """
+    state = safetensors.torch.load(sealed.read(WEIGHTS))
+    unusable = not_finite(state.items())
+    if unusable is not None:
+        raise SealError(f"{shown(sealed.path / WEIGHTS)}: the weight {unusable} is not finite")
+    return state
+
+
+def fill_text_model(
+    model: TextClassifier,
+    sealed: Sealed,
+    facts: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+) -> TextEncoder:
     """Give an encoder with a head the weights of a checkpoint, and have it in evaluation mode.
 
     Args:
         sealed, facts: as `opened` gives them.
+        state: as `stored_in` gives it.
     Returns:
         What turns texts into its input.
     Raises:
-        SealError: a weight is not finite, or too large for any answer to be.
+        SealError: weights are too large for any answer to be finite.
     """
-    _fill(model, sealed)
+    _fill(model, state)
     tokenise = tokenizer_in(sealed, facts)
     ids, mask = map(torch.from_numpy, tokenise.encode(["a"]))
     with torch.inference_mode():
@@ -250,15 +292,11 @@ def fill_text_model(model: TextClassifier, sealed: Sealed, facts: Mapping[str, A
     return tokenise
 
 
-def _fill(model: nn.Module, sealed: Sealed) -> None:
+def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give a model the weights of a checkpoint: all of them, and no others."""
-    state = safetensors.torch.load(sealed.read(WEIGHTS))
     wrong = set(state) ^ set(stored_weights(model))
     if wrong:
         where = "has a surplus" if min(wrong) in state else "lacks the"
         raise ValueError(f"{WEIGHTS} {where} weight {min(wrong)}")
-    unusable = not_finite(state.items())
-    if unusable is not None:
-        raise SealError(f"{shown(sealed.path / WEIGHTS)}: the weight {unusable} is not finite")
     # Not strict: the other names of a shared weight are not stored.
     model.load_state_dict(state, strict=False)

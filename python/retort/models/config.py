@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from retort.core.config import Frozen, LocalPath
 
 ArithmeticName = Literal["native", "portable"]
+PrecisionName = Literal["float32", "bfloat16", "int8"]
+"""Of the factors of an encoder's products, where a model is evaluated."""
 _SWIGLU_MULTIPLE = 64
 
 

@@ -13,6 +13,7 @@ from retort.models.backbones import Backbone, encoder_of
 from retort.models.checkpoint import (
     fill_text_model,
     opened,
+    stored_in,
     text_model_files,
 )
 from retort.models.classifier import TextClassifier
@@ -87,5 +88,5 @@ def load_embedder(path: Path, seal: str | None = None) -> EmbedderCheckpoint:
         head = HeadConfig.model_validate(facts["head"])
         arithmetic = arithmetic_in(facts)
         model = TextEmbedder(encoder_of(architecture, arithmetic), head, arithmetic)
-        tokenise = fill_text_model(model, sealed, facts)
+        tokenise = fill_text_model(model, sealed, facts, stored_in(sealed))
         return EmbedderCheckpoint(sealed, model, tokenise, threads_in(facts))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from retort.core.errors import DataError
 from retort.models.arithmetic import arithmetic_of, is_portable
 from retort.models.checkpoint import Checkpoint
+from retort.models.description import UNKNOWN
 
 
 class TextWithoutTokens(DataError):
@@ -17,7 +18,7 @@ class TextWithoutTokens(DataError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label and its probability (softmax of the logits)."""
+    """The most probable label, or `unknown` where that is not sure enough, and its probability."""
 
     label: str
     confidence: float
@@ -75,9 +76,19 @@ def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[Prediction]:
     scores = logits_of_each(checkpoint.model, ids, mask)
     if not bool(scores.isfinite().all()):
         raise FloatingPointError("the model gave a logit that is not a finite number")
-    probabilities = arithmetic_of(checkpoint.model).probabilities(scores)
-    confidences, numbers = probabilities.max(dim=1)
+    confidences, numbers = probabilities_of(checkpoint, scores).max(dim=1)
+    least = checkpoint.calibration.thresholds or [0.0] * len(checkpoint.labels)
     return [
-        Prediction(checkpoint.labels[number], confidence)
-        for number, confidence in zip(numbers.tolist(), confidences.tolist(), strict=True)
+        Prediction(checkpoint.labels[number] if sure >= least[number] else UNKNOWN, sure)
+        for number, sure in zip(numbers.tolist(), confidences.tolist(), strict=True)
     ]
+
+
+def probabilities_of(checkpoint: Checkpoint, scores: Tensor) -> Tensor:
+    """Of each label, float32 [texts, labels], by the checkpoint's calibration.
+
+    Args:
+        scores: logits, finite, of the same shape.
+    """
+    cooled = scores / checkpoint.calibration.temperature
+    return arithmetic_of(checkpoint.model).probabilities(cooled)

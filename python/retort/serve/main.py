@@ -91,10 +91,10 @@ async def _serve(
         patience=options.stuck_seconds,
     )
     limits = Limits(options.connections, options.receive_seconds, options.idle_seconds)
-    engine = BatchingEngine(model.tokenise, model.labels, settings)
+    engine = BatchingEngine(model.tokenise, model.labels, settings, model.calibration.thresholds)
     async with ModelProcesses(*begun, model.sealed.seal, engine.serve):
         listen(bound)
-        served = ServedModel(model.sealed.seal, model.labels, options.precision)
+        served = ServedModel(model.sealed.seal, model.labels, options.precision or model.precision)
         app = create_app(
             engine,
             served,
@@ -158,14 +158,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="of the factors of products: as verified, or rounded, which is faster where the processor knows bfloat16",
+        choices=("float32", "bfloat16", "int8"),
+        help="of the factors of products: the checkpoint's own by default; bfloat16 rounds those of one in float32, "
+        "which is faster where the processor knows it; int8 is for what //serve:export made",
     )
     parser.add_argument(
         "--batch-tokens",
         type=positive,
-        default=1024,
+        default=384,
         metavar="N",
         help="tokens that a process computes together (%(default)s)",
     )

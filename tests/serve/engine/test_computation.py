@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from retort.core.errors import UserError
 from retort.models.checkpoint import Checkpoint, load_checkpoint
+from retort.models.description import Calibration
+from retort.models.fixed import encoder_layers
 from retort.models.predict import predict
 from retort.serve.engine import computation
 from retort.serve.engine.computation import (
     SelfTestFailed,
+    hold,
     probabilities,
     self_test,
-    set_precision,
 )
-from tests.tiny.checkpoints import write_served
+from tests.tiny.checkpoints import write_exported, write_served
 
 
 @pytest.fixture(scope="session", params=["native", "portable"])
@@ -29,10 +31,25 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return load_checkpoint(path)
 
 
-@pytest.fixture(scope="session")
-def rounded(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    found = load_checkpoint(write_served(tmp_path_factory.mktemp("rounded") / "tiny", "portable"))
-    set_precision(found, "bfloat16")
+HELD = [
+    ("portable", "float32"),
+    ("portable", "bfloat16"),
+    ("portable", "int8"),
+    ("native", "float32"),
+]
+
+
+@pytest.fixture(scope="session", params=HELD, ids=lambda one: f"{one[0]}-{one[1]}")
+def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """As a server holds it."""
+    arithmetic, precision = request.param
+    folder = tmp_path_factory.mktemp("held")
+    path = write_served(folder / "tiny", arithmetic)
+    if precision == "int8":
+        path = write_exported(folder / "int8", path, "int8")
+    torch.set_num_threads(1)
+    found = load_checkpoint(path)
+    hold(found, precision)
     return found
 
 
@@ -44,41 +61,61 @@ def together(loaded: Checkpoint, texts: list[str]) -> "np.ndarray[Any, np.dtype[
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text("abc猫 ,.", min_size=1, max_size=60), min_size=1, max_size=12))
 def test_a_text_has_the_bits_of_itself_alone_and_of_the_verifier(
-    loaded: Checkpoint, texts: list[str]
+    held: Checkpoint, texts: list[str]
 ) -> None:
     texts = [f"a{text}" for text in texts]
-    found = together(loaded, texts)
+    found = together(held, texts)
     for text, row in zip(texts, found, strict=True):
-        assert together(loaded, [text]).tobytes() == row.tobytes()
-        (alone,) = predict(loaded, [text])
-        assert (alone.label, alone.confidence) == (loaded.labels[row.argmax()], row.max())
+        assert together(held, [text]).tobytes() == row.tobytes()
+        (alone,) = predict(held, [text])
+        assert (alone.label, alone.confidence) == (held.labels[row.argmax()], row.max())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text("abc猫 ,.", min_size=1, max_size=60), min_size=1, max_size=12))
-def test_rounded_to_bfloat16_it_has_the_bits_of_itself_alone_too(
-    rounded: Checkpoint, texts: list[str]
-) -> None:
-    texts = [f"a{text}" for text in texts]
-    for text, row in zip(texts, together(rounded, texts), strict=True):
-        assert together(rounded, [text]).tobytes() == row.tobytes()
-
-
-def test_a_rounded_model_says_nearly_the_same_and_not_the_same(rounded: Checkpoint) -> None:
+def test_each_precision_says_nearly_the_same_and_not_the_same(tmp_path: Path) -> None:
     texts = ["shares rose", "the vote was close", "two goals, one win"]
-    nearly = together(rounded, texts)
-    set_precision(rounded, "float32")
-    exactly = together(rounded, texts)
-    set_precision(rounded, "bfloat16")
-    self_test(rounded)
-    assert 0 < np.abs(nearly - exactly).max() < 0.1
+    source = write_served(tmp_path / "tiny", "portable")
+    exactly = together(load_checkpoint(source), texts)
+    rounded = load_checkpoint(write_exported(tmp_path / "bfloat16", source, "bfloat16"))
+    said = [together(rounded, texts)]
+    for path, precision in ((source, "float32"), (source, "bfloat16"), (rounded.sealed.path, None)):
+        found = load_checkpoint(path)
+        hold(found, precision)  # type: ignore[arg-type]
+        said.append(together(found, texts))
+    assert said[1].tobytes() == exactly.tobytes()
+    assert said[0].tobytes() == said[2].tobytes() == said[3].tobytes()
+    assert 0 < np.abs(said[0] - exactly).max() < 0.1
+    levels = together(load_checkpoint(write_exported(tmp_path / "int8", source, "int8")), texts)
+    assert 0 < np.abs(levels - exactly).max() < 0.1
 
 
-def test_native_arithmetic_is_not_rounded(tmp_path: Path) -> None:
-    native = load_checkpoint(write_served(tmp_path / "tiny", "native"))
-    set_precision(native, "float32")
+def test_weights_are_held_once(held: Checkpoint) -> None:
+    assert held.model.portable is None or encoder_layers(held.model) == {}
+
+
+def test_a_checkpoint_is_held_in_no_precision_that_it_has_not(tmp_path: Path) -> None:
+    native = load_checkpoint(write_served(tmp_path / "native", "native"))
+    hold(native, "float32")
     with pytest.raises(UserError, match="bfloat16 is for checkpoints in portable arithmetic"):
-        set_precision(native, "bfloat16")
+        hold(native, "bfloat16")
+    source = write_served(tmp_path / "tiny", "portable")
+    with pytest.raises(UserError, match="which is float32; //serve:export makes one of int8"):
+        hold(load_checkpoint(source), "int8")
+    levels = load_checkpoint(write_exported(tmp_path / "int8", source, "int8"))
+    with pytest.raises(UserError, match="--precision float32 is not for this checkpoint"):
+        hold(levels, "float32")
+
+
+def test_probabilities_are_by_the_temperature(tmp_path: Path) -> None:
+    source = write_served(tmp_path / "tiny", "portable")
+    warm = write_exported(
+        tmp_path / "warm", source, "float32", Calibration(2.0, (0.1, 0.2, 0.3, 0.4))
+    )
+    plain, cooled = (
+        np.log(together(load_checkpoint(path), ["shares rose"]).astype(np.float64))[0]
+        for path in (source, warm)
+    )
+    assert plain - plain[0] == pytest.approx(2 * (cooled - cooled[0]), abs=1e-5)
+    assert load_checkpoint(warm).calibration == Calibration(2.0, (0.1, 0.2, 0.3, 0.4))
 
 
 def test_a_text_that_the_model_fails_on_takes_no_other_with_it(

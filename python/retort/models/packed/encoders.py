@@ -17,6 +17,7 @@ from retort.models.packed.layers import (
     Weights,
     attend,
     dense,
+    dense_each,
     normed,
     refuse_longer,
 )
@@ -168,10 +169,8 @@ class PackedEncoder:
         def called(name: str) -> str:
             return f"{names.layer}.{layer}.{name}"
 
-        q, k, v = (
-            dense(weights, called(one), hidden, how)
-            for one in (names.query, names.key, names.value)
-        )
+        attending = [called(one) for one in (names.query, names.key, names.value)]
+        q, k, v = dense_each(weights, attending, hidden, how)
         mixed = attend((q, k, v), offsets, self.heads, how, layer)
         mixed = dense(weights, called(names.attention), mixed, how)
         if self.attention_output_dropout:

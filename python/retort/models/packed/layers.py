@@ -1,6 +1,6 @@
 """The parts that packed models have in common. Weights are found by the names that transformers gives them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 from retort.kernels.attention import Setting, attended
 from retort.kernels.elementwise import gelu, silu
 from retort.kernels.norms import layer_norm
-from retort.kernels.products import linear
+from retort.kernels.products import Packed, linear, product
+from retort.kernels.quantized import PackedQuantized, quantize, quantized_product
 from retort.models.packed.passes import EXACT, Pass
 
 Weights = Mapping[str, Tensor]
@@ -28,8 +29,26 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 def dense(weights: Weights, name: str, x: Tensor, how: Pass = EXACT) -> Tensor:
     """A linear layer, with its bias if it has one. [tokens, inputs] to [tokens, outputs]."""
-    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
-    return linear(x, weight, bias, rounded=how.rounded, shards=how.shards)
+    return dense_each(weights, [name], x, how)[0]
+
+
+def dense_each(
+    weights: Weights, names: Sequence[str], x: Tensor, how: Pass = EXACT
+) -> list[Tensor]:
+    """Several linear layers of the same input."""
+    levels = None
+    found = []
+    for name in names:
+        fixed, bias = how.fixed.get(name), weights.get(f"{name}.bias")
+        if isinstance(fixed, PackedQuantized):
+            levels = levels or quantize(x)
+            found.append(quantized_product(levels, fixed, bias))
+        elif isinstance(fixed, Packed):
+            found.append(product(x, fixed, bias))
+        else:
+            weight = weights[f"{name}.weight"]
+            found.append(linear(x, weight, bias, rounded=how.rounded, shards=how.shards))
+    return found
 
 
 def normed(weights: Weights, name: str, x: Tensor, epsilon: float, how: Pass = EXACT) -> Tensor:

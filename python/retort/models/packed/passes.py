@@ -1,10 +1,17 @@
 """How a forward pass is made: where in a run it is, of which logical shards, and how precise."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from torch import Tensor
 
 from retort.kernels.elementwise import Dropout, dropout_at, dropped
+from retort.kernels.products import Packed
+from retort.kernels.quantized import PackedQuantized
+
+Fixed: TypeAlias = Packed | PackedQuantized
+"""The weight of a linear layer that never changes again, as products read it."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,13 @@ class Pass:
         places: where in training it is, by which dropout drops; without them nothing is dropped.
         rounded: whether the factors of the products of layers are, to bfloat16. All else is float32.
         shards: where the rows of each logical shard begin and the last end, int64 [shards + 1]; None of one shard.
+        fixed: linear layers, by name, whose weights are these, and not among those of the model.
     """
 
     places: Places | None = None
     rounded: bool = False
     shards: Tensor | None = None
+    fixed: Mapping[str, Fixed] = field(default_factory=dict)
 
     def of_parts(self, first: Tensor) -> "Pass":
         """The same where what were sequences are several.

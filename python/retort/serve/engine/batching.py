@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.data.tokenizers.text_encoder import TextEncoder
+from retort.models.description import UNKNOWN
 from retort.serve.engine.engine import (
     NO_TERMS,
     Answer,
@@ -79,7 +80,7 @@ class Settings:
     readers: int = 2
     queue_tokens: int = 65536
     queue_texts: int = 1024
-    batch_tokens: int = 1024
+    batch_tokens: int = 384
     cut: bool = True
     patience: float = 60.0
 
@@ -87,8 +88,19 @@ class Settings:
 class BatchingEngine:
     """An `InferenceEngine` of workers, which come and go (`serve`). Used in the event loop's thread alone."""
 
-    def __init__(self, tokenise: TextEncoder, labels: Sequence[str], settings: Settings) -> None:
+    def __init__(
+        self,
+        tokenise: TextEncoder,
+        labels: Sequence[str],
+        settings: Settings,
+        thresholds: Sequence[float] = (),
+    ) -> None:
+        """
+        Args:
+            thresholds: as of `retort.models.description.Calibration`.
+        """
         self._tokenise, self._labels, self._settings = tokenise, labels, settings
+        self._thresholds = thresholds or [0.0] * len(labels)
         self._queue = TokenQueue(settings.queue_tokens)
         self._reading = 0
         self._readers = ThreadPoolExecutor(settings.readers, "retort-tokens")
@@ -149,7 +161,7 @@ class BatchingEngine:
         self.done.truncated += truncated
         best = int(found.argmax())
         return Answer(
-            label=self._labels[best],
+            label=self._labels[best] if found[best] >= self._thresholds[best] else UNKNOWN,
             confidence=float(found[best]),
             probabilities=tuple(found.tolist()),
             tokens=len(ids),

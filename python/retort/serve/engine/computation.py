@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retort.core.errors import RetortError, UserError
-from retort.models.arithmetic import arithmetic_of, is_portable
+from retort.models.arithmetic import is_portable
 from retort.models.checkpoint import Checkpoint
-from retort.models.packed.passes import Pass
+from retort.models.config import PrecisionName
+from retort.models.fixed import fix_layers
 from retort.models.packed.sequences import Sequences
+from retort.models.predict import probabilities_of
 
 _TESTED_LENGTHS = (1, 2, 3, 7, 16, 33, 64, 129)
 """Of the texts of the self-test: around what kernels treat apart."""
@@ -22,15 +24,25 @@ class SelfTestFailed(RetortError):
     """On this machine the model does not say the same of a text in company as alone."""
 
 
-def set_precision(checkpoint: Checkpoint, precision: str) -> None:
-    """Have the factors of the products of layers rounded, or not.
+def hold(checkpoint: Checkpoint, precision: PrecisionName | None) -> None:
+    """Have the weights in memory once, as products of this precision read them.
 
+    Args:
+        precision: None: the one that it was verified in.
     Raises:
-        UserError: a model in native arithmetic is to be rounded.
+        UserError: the model has no such form.
     """
-    portable = checkpoint.model.portable
-    if portable is not None:
-        portable.evaluating = Pass(rounded=precision == "bfloat16")
+    model, sealed = checkpoint.model, checkpoint.precision
+    precision = precision or sealed
+    if precision == sealed == "int8":
+        return  # it was read so
+    if "int8" in (precision, sealed):
+        raise UserError(
+            f"--precision {precision} is not for this checkpoint, which is {sealed}; "
+            f"//serve:export makes one of {precision} from the checkpoint that was trained"
+        )
+    if model.portable is not None:
+        fix_layers(model, rounded=precision == "bfloat16")
     elif precision != "float32":
         raise UserError(
             f"--precision {precision} is for checkpoints in portable arithmetic, and this is in native"
@@ -56,7 +68,7 @@ def probabilities(
         alone = [probabilities(checkpoint, ids[a:b], [b - a]) for a, b in pairwise(bounds)]
         return np.concatenate(alone)
     failed = ~scores.isfinite().all(dim=1)
-    found = arithmetic_of(checkpoint.model).probabilities(scores.nan_to_num())
+    found = probabilities_of(checkpoint, scores.nan_to_num())
     found[failed] = torch.nan
     return found.numpy()
 

@@ -65,8 +65,8 @@ class Answer:
     """What the model says of a text.
 
     Attributes:
-        label: the most probable one.
-        confidence: its probability, a float32.
+        label: the most probable one, or `unknown` where that is not sure enough.
+        confidence: the highest probability, a float32.
         probabilities: of every label, in the order of the checkpoint's.
         tokens: how many the model has read, special ones included.
         truncated: whether the text had more.

@@ -11,25 +11,27 @@ from retort.core.signals import starting
 if __name__ == "__main__":
     starting(quietly=True)
 
-import gc
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from retort.core.errors import RetortError
 from retort.core.forks.parent_death import die_with
-from retort.models.arithmetic import is_portable, unchanged
+from retort.core.machine import give_back_memory, look_past_what_is_there
+from retort.models.arithmetic import is_portable
 from retort.models.checkpoint import Checkpoint, load_checkpoint
+from retort.models.config import PrecisionName
 from retort.models.determinism import fix_arithmetic, spread_over
-from retort.serve.engine.computation import probabilities, self_test, set_precision
+from retort.serve.engine.computation import hold, probabilities, self_test
 from retort.serve.engine.frames import Frame, batch_of, of_probabilities, receive_now
+from retort.serve.engine.start import AS_SEALED
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -42,21 +44,19 @@ def main(arguments: Sequence[str]) -> int:
     address, path, count, precision, *seal = arguments
     # The libraries' own threads would not live in forked processes, and what waits for them would wait for ever.
     torch.set_num_threads(1)
-    held = ExitStack()  # until this process and those that it forks end
     try:
         checkpoint = load_checkpoint(Path(path), seal[0] if seal else None)
         portable = is_portable(checkpoint.model)
         fix_arithmetic(1, portable=portable)
-        set_precision(checkpoint, precision)
         # Here, so that all workers have one copy.
-        held.enter_context(unchanged(checkpoint.model))
+        hold(checkpoint, None if precision == AS_SEALED else cast("PrecisionName", precision))
         self_test(checkpoint)
     except (RetortError, MemoryError) as error:
         with _connected(address) as server:
             server.sendall(Frame({"refused": str(error) or "there is not enough memory"}).bytes())
         return 2
-    gc.collect()
-    gc.freeze()  # the collector would touch, and so copy, what is shared
+    look_past_what_is_there()
+    give_back_memory()
     threads = 1 if portable else checkpoint.threads
     # So many threads have as many processors, whichever process they are in.
     return _keep(max(1, int(count) // threads), lambda: _work(checkpoint, address, threads))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from retort.core.forks import client
 
+AS_SEALED = "sealed"
+"""In the place of a precision: the one of the checkpoint."""
 _WAITING_WORKERS = 128
 
 
@@ -17,13 +19,14 @@ class Start:
         listener: where it and its workers connect to.
     """
 
-    def __init__(self, checkpoint: Path, workers: int, precision: str = "float32") -> None:
+    def __init__(self, checkpoint: Path, workers: int, precision: str | None = None) -> None:
         """
         Args:
             workers: processes that are to compute.
-            precision: of the factors of the products of layers, `float32` or `bfloat16`.
+            precision: of the factors of the products of layers; None: the one of the checkpoint.
         """
-        self.checkpoint, self._workers, self._precision = checkpoint, workers, precision
+        self.checkpoint, self._workers = checkpoint, workers
+        self._precision = precision or AS_SEALED
         # In no file system: a container may have none that can be written.
         self._address = f"retort-{secrets.token_hex(16)}"
         self.listener = socket.socket(socket.AF_UNIX)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from retort.core.config import Recipe, for_seal
 from retort.core.errors import VerificationError
+from retort.core.machine import keep_freed_memory, look_past_what_is_there
 from retort.data.tokenizers.library import load_tokenizer
 from retort.evaluate.held_out import HELD_OUT
 from retort.evaluate.report.run_facts import Evaluation
@@ -48,7 +49,6 @@ from retort.train.tasks.evaluation import held_out_results
 from retort.train.tasks.open import open_task
 from retort.train.tasks.task import Task
 from retort.train.tasks.tokens import TRAIN
-from retort.train.timing.allocator import keep_freed_memory, look_past_what_is_there
 from retort.train.timing.peak_flops import peak_of
 from retort.train.timing.phases import PhaseClock
 from retort.train.timing.throughput import Meter, ModelCost

@@ -1,0 +1,1 @@
+"""From a checkpoint that was trained to one that is served: in another precision, calibrated, measured again."""
