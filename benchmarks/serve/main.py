@@ -1,9 +1,10 @@
 """The server beside others of the same weights.
 
     ./tools/bazel run //train:smoke
-    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint
+    ./tools/bazel run //serve:export -- --checkpoint runs/smoke/checkpoint --precision int8 --out runs/smoke/int8
+    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --int8 runs/smoke/int8
     python3 -m pip install --target peers onnxruntime onnx onnxscript
-    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --peers peers
+    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --int8 runs/smoke/int8 --peers peers
 
 Servers of all sides run in turn, each by itself, with clients in a process of their own, and `serve-DATE.md` is
 written. Wants a machine with nothing else to do.
@@ -45,7 +46,7 @@ def main(typed: Sequence[str]) -> int:
     resolve = Invocation.from_environment().resolve
     checkpoint = resolve(options.checkpoint)
     peers = None if options.peers is None else resolve(options.peers)
-    sides = _sides(checkpoint, peers)
+    sides = _sides(checkpoint, None if options.int8 is None else resolve(options.int8), peers)
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as scratch:
         sections = (
             _measured(part, sides, options, Path(scratch) / f"{part}.json")
@@ -54,7 +55,7 @@ def main(typed: Sequence[str]) -> int:
         return int(bool(page.write("The server beside others", sections, _LIBRARIES, typed)))
 
 
-def _sides(checkpoint: Path, peers: Path | None) -> Mapping[Side, list[str]]:
+def _sides(checkpoint: Path, int8: Path | None, peers: Path | None) -> Mapping[Side, list[str]]:
     """The command of each, to which the port is added."""
     ours = python("retort.serve.main", "--checkpoint", checkpoint)
     theirs = "benchmarks.serve.peer"
@@ -63,6 +64,9 @@ def _sides(checkpoint: Path, peers: Path | None) -> Mapping[Side, list[str]]:
         "retort, bfloat16": [*ours, "--precision", "bfloat16", "--port"],
         "PyTorch, one text at a time": python(theirs, "torch", checkpoint),
     }
+    if int8 is not None:
+        served = python("retort.serve.main", "--checkpoint", int8)
+        sides["retort, int8"] = [*served, "--port"]
     if peers is not None:
         sides["ONNX Runtime, one text at a time"] = python(theirs, "onnx", checkpoint)
         sides["ONNX Runtime, int8, one text at a time"] = python(theirs, "onnx-int8", checkpoint)
@@ -143,6 +147,7 @@ def _texts(part: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = page_arguments("serve", __doc__ or "", _PARTS)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="in portable arithmetic")
+    parser.add_argument("--int8", metavar="DIR", help="its export in int8")
     parser.add_argument("--peers", metavar="DIR", help="packages of ONNX Runtime, as pip puts them")
     parser.add_argument("--clients", nargs="+", type=positive, default=[1, 8, 32, 128])
     parser.add_argument("--seconds", type=positive, default=8, help="of each measurement")

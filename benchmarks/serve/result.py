@@ -10,15 +10,18 @@ from benchmarks.serve.load import Measured
 Side: TypeAlias = Literal[
     "retort",
     "retort, bfloat16",
+    "retort, int8",
     "PyTorch, one text at a time",
     "ONNX Runtime, one text at a time",
     "ONNX Runtime, int8, one text at a time",
 ]
 Runs: TypeAlias = Mapping[Side, Mapping[int, list[Measured]]]
 _ORT: Side = "ONNX Runtime, one text at a time"
+_ORT_INT8: Side = "ONNX Runtime, int8, one text at a time"
 _TARGETS: tuple[tuple[Side, Side, float], ...] = (
     ("retort", _ORT, 1.3),
     ("retort, bfloat16", _ORT, 2.0),
+    ("retort, int8", _ORT_INT8, 1.2),
 )
 
 
