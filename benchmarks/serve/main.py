@@ -57,7 +57,8 @@ def main(typed: Sequence[str]) -> int:
 
 def _sides(checkpoint: Path, int8: Path | None, peers: Path | None) -> Mapping[Side, list[str]]:
     """The command of each, to which the port is added."""
-    ours = python("retort.serve.main", "--checkpoint", checkpoint)
+    served = ("retort.serve.main", "--cache", "0", "--checkpoint")  # clients repeat themselves
+    ours = python(*served, checkpoint)
     theirs = "benchmarks.serve.peer"
     sides: dict[Side, list[str]] = {
         "retort": [*ours, "--port"],
@@ -65,8 +66,7 @@ def _sides(checkpoint: Path, int8: Path | None, peers: Path | None) -> Mapping[S
         "PyTorch, one text at a time": python(theirs, "torch", checkpoint),
     }
     if int8 is not None:
-        served = python("retort.serve.main", "--checkpoint", int8)
-        sides["retort, int8"] = [*served, "--port"]
+        sides["retort, int8"] = [*python(*served, int8), "--port"]
     if peers is not None:
         sides["ONNX Runtime, one text at a time"] = python(theirs, "onnx", checkpoint)
         sides["ONNX Runtime, int8, one text at a time"] = python(theirs, "onnx-int8", checkpoint)

@@ -122,7 +122,14 @@ GATES = (
             # Without them, what is tested of pods in namespaces, of other processors and behind a balancer would be
             # passed over.
             (
-                *("python3", "tools/ci/programs.py", "bwrap=bubblewrap", "haproxy", "ip=iproute2"),
+                *(
+                    "python3",
+                    "tools/ci/programs.py",
+                    "bwrap=bubblewrap",
+                    "haproxy",
+                    "ip=iproute2",
+                    "redis-server",
+                ),
                 *("nsenter=util-linux", "qemu-x86_64=qemu-user"),
             ),
             ("./tools/bazel", "test", _EVERYTHING),

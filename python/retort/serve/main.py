@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retort.core.cli import Arguments, Invocation, port, positive, run
-from retort.core.errors import RetortError
+from retort.core.errors import RetortError, UserError
 from retort.core.machine import processors
 from retort.core.signals import nothing_begun
 from retort.serve.engine.start import Start
@@ -26,12 +26,15 @@ from retort.serve.listening import bind, listen, possible_connections, url
 if TYPE_CHECKING:
     from retort.core.forks.client import Process
     from retort.models.description import ClassifierDescription
+    from retort.serve.engine.engine import Done
+    from retort.serve.engine.shared_answers import SharedAnswers
     from retort.serve.protocols.drain import Drain
 
 _log = logging.getLogger("retort.serve")
 _EXAMPLE = "Shares rose after the bank cut its rates"
 _LONGEST_SECONDS = 86400
 _QUEUE, _LEAST_QUEUE = 256, 64
+_REDIS = "RETORT_REDIS"
 _SPARE_CONNECTIONS = 2  # as `possible_connections` keeps
 
 
@@ -77,6 +80,8 @@ async def _serve(
     drain: "Drain",
 ) -> None:
     from retort.serve.engine.batching import BatchingEngine, Settings
+    from retort.serve.engine.cache import AnswerCache
+    from retort.serve.engine.engine import Done
     from retort.serve.engine.workers import ModelProcesses
     from retort.serve.protocols.connection import Limits
     from retort.serve.protocols.predict import ServedModel, create_app
@@ -91,10 +96,16 @@ async def _serve(
         patience=options.stuck_seconds,
     )
     limits = Limits(options.connections, options.receive_seconds, options.idle_seconds)
-    engine = BatchingEngine(model.tokenise, model.labels, settings, model.calibration.thresholds)
+    precision = options.precision or model.precision
+    done = Done()
+    shared = _shared_answers(options, done)
+    what = f"{model.sealed.seal} {precision}"
+    cache = AnswerCache(what, len(model.labels), options.cache, done, shared)
+    thresholds = model.calibration.thresholds
+    engine = BatchingEngine(model.tokenise, model.labels, settings, thresholds, cache)
     async with ModelProcesses(*begun, model.sealed.seal, engine.serve):
         listen(bound)
-        served = ServedModel(model.sealed.seal, model.labels, options.precision or model.precision)
+        served = ServedModel(model.sealed.seal, model.labels, precision)
         app = create_app(
             engine,
             served,
@@ -121,6 +132,24 @@ async def _serve(
             await server.serve([bound])
         finally:
             engine.close()
+            if shared is not None:
+                await shared.close()
+
+
+def _shared_answers(options: argparse.Namespace, done: "Done") -> "SharedAnswers | None":
+    """
+    Raises:
+        UserError: the address is none of a Redis.
+    """
+    if options.redis is None or options.cache == 0:
+        return None
+    from retort.serve.engine.shared_answers import RedisStore, SharedAnswers, without_password
+
+    try:
+        store = RedisStore(options.redis, options.redis_keep_seconds)
+    except ValueError as error:
+        raise UserError(f"--redis: {error}") from error
+    return SharedAnswers(store, without_password(options.redis), done)
 
 
 def _curl(address: str) -> str:
@@ -170,6 +199,19 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="tokens that a process computes together (%(default)s)",
     )
     parser.add_argument(
+        "--cache",
+        type=_count,
+        default=4096,
+        metavar="N",
+        help="answers that are kept and not computed again; 0 keeps none (%(default)s)",
+    )
+    parser.add_argument(
+        "--redis",
+        default=os.environ.get(_REDIS),
+        metavar="URL",
+        help=f"a Redis behind them, which servers share: redis://, rediss:// or unix:// (what {_REDIS} says)",
+    )
+    parser.add_argument(
         "--refuse-long",
         action="store_true",
         help="refuse texts that are too long for the model, which are cut otherwise",
@@ -194,6 +236,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         ("drain", 5, "how long after SIGTERM new requests are answered while /ready says 503"),
         ("answer", 30, "how long a request may take, from when it was read, before it is given up"),
         ("stuck", 60, "how long a process may be at one batch before it is ended"),
+        ("redis-keep", 86400, "after how long Redis is to forget an answer"),
         ("finish", 20, "how long what has begun may take after that, or after Ctrl-C"),
     ):
         parser.add_argument(
@@ -204,6 +247,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             help=f"{what} (%(default)s)",
         )
     return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def _seconds(text: str) -> float:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from retort.serve.engine.batching import BatchingEngine, Settings, WorkerLost
+from retort.serve.engine.cache import AnswerCache
 from retort.serve.engine.engine import (
     NO_TERMS,
     Answer,
+    Done,
     EngineError,
     EngineStopped,
     Expired,
@@ -73,10 +75,11 @@ class Worker:
 Scenario = Callable[[BatchingEngine, list[Worker]], Awaitable[None]]
 
 
-def play(scenario: Scenario, *, workers: int = 1, **settings: Any) -> None:
+def play(scenario: Scenario, *, workers: int = 1, cache: int = 0, **settings: Any) -> None:
     async def run() -> None:
         letters: Any = Letters()
-        engine = BatchingEngine(letters, ("a", "b"), Settings(**settings))
+        known = AnswerCache("model", 2, cache, Done())
+        engine = BatchingEngine(letters, ("a", "b"), Settings(**settings), cache=known)
         all_of_them = [Worker() for _ in range(workers)]
         tasks = [asyncio.create_task(engine.serve(one)) for one in all_of_them]
         await asyncio.sleep(0)
@@ -105,6 +108,33 @@ def allow(workers: Sequence[Worker], batches: int = 1000) -> None:
     for worker in workers:
         for _ in range(batches):
             worker.allowed.release()
+
+
+def test_what_is_known_is_not_computed_and_does_not_wait() -> None:
+    async def scenario(engine: BatchingEngine, workers: list[Worker]) -> None:
+        (worker,) = workers
+        allow(workers, 1)
+        first = await engine.predict("a")
+        assert await engine.predict("a") == first
+        waiting = await ask(engine, "b", "c")
+        assert await engine.predict("a") == first
+        assert worker.batches == [["a"], ["b"]]
+        for task in waiting:
+            task.cancel()
+        assert (engine.done.known, engine.done.missed) == (2, 3)
+
+    play(scenario, cache=9)
+
+
+def test_a_failure_is_not_kept() -> None:
+    async def scenario(engine: BatchingEngine, workers: list[Worker]) -> None:
+        allow(workers)
+        for _ in range(2):
+            with pytest.raises(PredictionFailed):
+                await engine.predict("F")
+        assert workers[0].batches == [["F"], ["F"]]
+
+    play(scenario, cache=9)
 
 
 def test_what_comes_while_one_batch_is_computed_is_the_next() -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.models.description import UNKNOWN
+from retort.serve.engine.cache import AnswerCache
 from retort.serve.engine.engine import (
     NO_TERMS,
     Answer,
@@ -94,17 +95,20 @@ class BatchingEngine:
         labels: Sequence[str],
         settings: Settings,
         thresholds: Sequence[float] = (),
+        cache: AnswerCache | None = None,
     ) -> None:
         """
         Args:
             thresholds: as of `retort.models.description.Calibration`.
+            cache: of its answers; none by default.
         """
         self._tokenise, self._labels, self._settings = tokenise, labels, settings
         self._thresholds = thresholds or [0.0] * len(labels)
         self._queue = TokenQueue(settings.queue_tokens)
         self._reading = 0
         self._readers = ThreadPoolExecutor(settings.readers, "retort-tokens")
-        self.done = Done()
+        self._cache = cache or AnswerCache("", len(labels), 0, Done())
+        self.done = self._cache.done
         self._workers: set[Worker] = set()
         self._idle: list[Worker] = []
         self._computing: set[asyncio.Task[None]] = set()
@@ -155,7 +159,11 @@ class BatchingEngine:
                 if truncated and not self._settings.cut:
                     most = self._tokenise.max_tokens
                     raise TooLong(f"has more than the {most} tokens that the model reads")
-                found = await self._computed(Waiting(ids, terms, loop.create_future()))
+                key = self._cache.key(ids)
+                found = await self._cache.get(key)
+                if found is None:
+                    found = await self._computed(Waiting(ids, terms, loop.create_future()))
+                    self._cache.put(key, found)
         except TimeoutError:
             raise Expired("no answer was ready in the time that the request gives it") from None
         self.done.truncated += truncated

@@ -106,6 +106,9 @@ class Done:
         batches: in which they were.
         truncated: texts of which the model has read only a part.
         workers_lost: that died, or were ended because they were stuck.
+        known, shared: texts whose answer was in memory, or was another server's.
+        missed: whose answer was in neither.
+        store_failures: times that other servers' answers could not be asked for.
     """
 
     texts: int = 0
@@ -113,6 +116,10 @@ class Done:
     batches: int = 0
     truncated: int = 0
     workers_lost: int = 0
+    known: int = 0
+    shared: int = 0
+    missed: int = 0
+    store_failures: int = 0
 
 
 class InferenceEngine(Protocol):

@@ -94,6 +94,10 @@ class _OfEngine(Collector):
             ("tokens", done.tokens, "Tokens of them."),
             ("batches", done.batches, "Times that texts were computed together."),
             ("truncated_texts", done.truncated, "Texts of which the model has read only a part."),
+            ("known_texts", done.known, "Texts whose answer was kept in memory."),
+            ("shared_texts", done.shared, "Texts whose answer was kept where servers share them."),
+            ("missed_texts", done.missed, "Texts whose answer was kept nowhere."),
+            ("store_failures", done.store_failures, "Times that the shared answers were away."),
             ("workers_lost", done.workers_lost, "Processes that died, or were ended as stuck."),
         ):
             yield CounterMetricFamily(f"{_PREFIX}_{name}", what, value)
