@@ -3,8 +3,6 @@
     ./tools/bazel run //train:smoke
     ./tools/bazel run //serve:export -- --checkpoint runs/smoke/checkpoint --precision int8 --out runs/smoke/int8
     ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --int8 runs/smoke/int8
-    python3 -m pip install --target peers onnxruntime onnx onnxscript
-    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --int8 runs/smoke/int8 --peers peers
 
 Servers of all sides run in turn, each by itself, with clients in a process of their own, and `serve-DATE.md` is
 written. Wants a machine with nothing else to do.
@@ -45,8 +43,7 @@ def main(typed: Sequence[str]) -> int:
     page = Page("serve", options.out)
     resolve = Invocation.from_environment().resolve
     checkpoint = resolve(options.checkpoint)
-    peers = None if options.peers is None else resolve(options.peers)
-    sides = _sides(checkpoint, None if options.int8 is None else resolve(options.int8), peers)
+    sides = _sides(checkpoint, None if options.int8 is None else resolve(options.int8))
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as scratch:
         sections = (
             _measured(part, sides, options, Path(scratch) / f"{part}.json")
@@ -55,29 +52,21 @@ def main(typed: Sequence[str]) -> int:
         return int(bool(page.write("The server beside others", sections, _LIBRARIES, typed)))
 
 
-def _sides(checkpoint: Path, int8: Path | None, peers: Path | None) -> Mapping[Side, list[str]]:
+def _sides(checkpoint: Path, int8: Path | None) -> Mapping[Side, list[str]]:
     """The command of each, to which the port is added."""
-    served = ("retort.serve.main", "--cache", "0", "--checkpoint")  # clients repeat themselves
-    ours = python(*served, checkpoint)
-    theirs = "benchmarks.serve.peer"
+    # Clients repeat themselves, and answers that are known say nothing.
+    ours = python("retort.serve.main", "--cache", "0", "--checkpoint")
+    peer = "benchmarks.serve.peer"
     sides: dict[Side, list[str]] = {
-        "retort": [*ours, "--port"],
-        "retort, bfloat16": [*ours, "--precision", "bfloat16", "--port"],
-        "PyTorch, one text at a time": python(theirs, "torch", checkpoint),
+        "retort": [*ours, str(checkpoint), "--port"],
+        "retort, bfloat16": [*ours, str(checkpoint), "--precision", "bfloat16", "--port"],
+        "PyTorch, one text at a time": python(peer, "torch", checkpoint),
+        "ONNX Runtime, one text at a time": python(peer, "onnx", checkpoint),
+        "ONNX Runtime, int8, one text at a time": python(peer, "onnx-int8", checkpoint),
     }
     if int8 is not None:
-        sides["retort, int8"] = [*python(*served, int8), "--port"]
-    if peers is not None:
-        sides["ONNX Runtime, one text at a time"] = python(theirs, "onnx", checkpoint)
-        sides["ONNX Runtime, int8, one text at a time"] = python(theirs, "onnx-int8", checkpoint)
-    return {side: _at_port(command, peers) for side, command in sides.items()}
-
-
-def _at_port(command: Sequence[str], peers: Path | None) -> list[str]:
-    """With `PORT` where the port goes."""
-    if command[2] == "benchmarks.serve.peer":
-        return [*command, "PORT", *([] if peers is None else [str(peers)])]
-    return [*command, "PORT"]
+        sides["retort, int8"] = [*ours, str(int8), "--port"]
+    return sides
 
 
 def _measured(
@@ -112,7 +101,7 @@ def _served(command: Sequence[str]) -> Iterator[int]:
     """A server, when it is ready, and its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    typed = [str(port) if word == "PORT" else word for word in command]
+    typed = [*command, str(port)]
     with subprocess.Popen(typed, stderr=subprocess.DEVNULL, env=importing()) as process:
         try:
             while not _is_ready(port):
@@ -148,7 +137,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = page_arguments("serve", __doc__ or "", _PARTS)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="in portable arithmetic")
     parser.add_argument("--int8", metavar="DIR", help="its export in int8")
-    parser.add_argument("--peers", metavar="DIR", help="packages of ONNX Runtime, as pip puts them")
     parser.add_argument("--clients", nargs="+", type=positive, default=[1, 8, 32, 128])
     parser.add_argument("--seconds", type=positive, default=8, help="of each measurement")
     parser.add_argument("--rounds", type=positive, default=2)

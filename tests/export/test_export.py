@@ -17,7 +17,8 @@ from retort.data.tokenizers.text_encoder import TextEncoder
 from retort.evaluate import verify as stranger
 from retort.evaluate.task import LOGITS
 from retort.export.exported import Wanted
-from retort.export.main import EXPORT, export, main
+from retort.export.main import EXPORT, export, export_onnx, main
+from retort.export.onnx_graph import GRAPH, OnnxModel
 from retort.models.checkpoint import WEIGHTS, load_checkpoint
 from retort.models.config import ArithmeticName, PrecisionName, WeightsConfig
 from retort.models.description import KIND, MODEL, Calibration
@@ -123,6 +124,44 @@ def test_a_calibrated_export_is_surer_by_as_much_and_says_unknown(
     assert any("unknown: " in line for line in change.lines())
 
 
+@pytest.mark.parametrize("arithmetic", ["portable", "native"])
+def test_a_graph_says_the_same_of_texts_of_any_length_and_of_many(
+    made: Path, tmp_path: Path, arithmetic: ArithmeticName
+) -> None:
+    out = tmp_path / "onnx"
+    assert main(["--checkpoint", str(made / arithmetic), "--out", str(out), "--onnx"]) == 0
+    sealed = verify(out, kind="onnx")
+    change = json.loads(sealed.read(EXPORT))
+    assert change["answers"] == 0
+    assert change["shift"] < 1e-4
+    loaded = load_checkpoint(made / arithmetic)
+    graph = OnnxModel(out / GRAPH)
+    ids, mask = map(
+        torch.from_numpy, loaded.tokenise.encode(["a", "alpha beta gamma delta", "beta beta"])
+    )
+    with torch.inference_mode():
+        expected = loaded.model(ids, mask)
+    assert torch.allclose(graph(ids, mask), expected, atol=1e-4)
+    for row, count in enumerate(mask.sum(dim=1).tolist()):
+        alone = graph(ids[row : row + 1, :count], mask[row : row + 1, :count])
+        assert torch.allclose(alone, expected[row : row + 1], atol=1e-4)
+
+
+def test_a_graph_that_says_something_else_is_not_made(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens are in another order."""
+
+    def forgetful(self: OnnxModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return forward(self, ids.roll(1, dims=1), mask)
+
+    forward = OnnxModel.forward
+    monkeypatch.setattr(OnnxModel, "forward", forgetful)
+    with pytest.raises(VerificationError, match=r"a probability would differ by .*nothing was"):
+        export_onnx(load_checkpoint(made / "portable"), made / "tokens", tmp_path / "onnx", most=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_that_is_worse_than_it_may_be_is_not_made(made: Path, tmp_path: Path) -> None:
     source = load_checkpoint(made / "portable")
     with pytest.raises(VerificationError, match=r"may fall by -1 .*nothing was written"):
@@ -145,6 +184,8 @@ def test_what_cannot_be_exported_is_told(made: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="nothing is to be changed"):
         main(["--checkpoint", str(made / "portable"), "--out", str(tmp_path / "out")])
+    with pytest.raises(UserError, match="--onnx is of the model as it was trained"):
+        main(["--checkpoint", "x", "--out", "y", "--onnx", "--calibrate"])
     with pytest.raises(SealError, match="portable: is sealed and no export"):
         main(
             [

@@ -13,12 +13,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from retort.core.cli import Arguments, Invocation, run, seal_line
 from retort.core.digest import canonical_json
 from retort.core.errors import SealError, UserError, VerificationError, shown
 from retort.core.seal import MANIFEST, Sealed, read_manifest, sealing, verify
+from retort.data.store.store import TokenStore
 from retort.evaluate.held_out import HELD_OUT, HeldOutTexts
 from retort.evaluate.task import LOGITS, results_of_all
 from retort.evaluate.verify import open_store
@@ -26,12 +28,16 @@ from retort.export.exported import Change, Wanted, calibrated, compare, convert,
 from retort.models.arithmetic import is_portable
 from retort.models.arithmetic_variables import refuse_arithmetic_variables
 from retort.models.checkpoint import Checkpoint, load_checkpoint
-from retort.models.description import KIND, PLAIN, UNKNOWN
+from retort.models.description import KIND, MODEL, PLAIN, TOKENIZER, UNKNOWN
 from retort.models.determinism import fix_arithmetic
 
 EXPORT = "export.json"
 """What the export is of, what it was to be, and what it costs."""
+ONNX = "onnx"
+"""The kind of a directory with a graph."""
 _STORE = "tokens"
+_MOST_SHIFT = 1e-3
+"""Of a probability, between kernels and the libraries that compute graphs."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,16 +47,19 @@ def main(arguments: Sequence[str]) -> int:
     source, target = resolve(options.checkpoint), resolve(options.out)
     store = resolve(options.store) if options.store else source.parent / _STORE
     wanted = Wanted(options.precision, options.calibrate, options.unknown)
-    if wanted == Wanted():
-        raise UserError("nothing is to be changed; give --precision, --calibrate or --unknown")
+    if options.onnx and wanted != Wanted():
+        raise UserError("--onnx is of the model as it was trained; leave the others out")
+    if not options.onnx and wanted == Wanted():
+        raise UserError(
+            "nothing is to be changed; give --precision, --calibrate, --unknown or --onnx"
+        )
     _refuse_trained(target)
-    sealed, change = export(
-        load_checkpoint(source, options.seal),
-        store,
-        target,
-        wanted,
-        most=options.max_accuracy_loss,
-    )
+    checkpoint = load_checkpoint(source, options.seal)
+    most = options.max_accuracy_loss
+    if options.onnx:
+        sealed, change = export_onnx(checkpoint, store, target, most=most)
+    else:
+        sealed, change = export(checkpoint, store, target, wanted, most=most)
     for line in change.lines():
         print(line, file=sys.stderr)
     print(seal_line(sealed))
@@ -73,31 +82,75 @@ def export(
         VerificationError: the export is too much worse; nothing is written.
     """
     _check(checkpoint, wanted)
-    portable = is_portable(checkpoint.model)
-    if not portable:
-        refuse_arithmetic_variables(os.environ)
-    tokens = open_store(store, checkpoint)
-    fix_arithmetic(checkpoint.threads, portable=portable)
-    held_out = HeldOutTexts(tokens, checkpoint.tokenise.max_tokens)
+    held_out, tokens = _held_out(checkpoint, store)
     before = results_of_all(held_out, checkpoint.model)
     weights = convert(checkpoint, wanted.precision)
     after = before if wanted.precision == "float32" else results_of_all(held_out, checkpoint.model)
     targets = tokens.part(HELD_OUT).labels
     calibration = calibrated(checkpoint, after, targets, wanted)
     change = compare(checkpoint, before, after, targets, calibration)
-    if change.loss_of_accuracy > most:
-        raise VerificationError(
-            f"accuracy {change.before.accuracy:.4f} would become {change.after.accuracy:.4f}, and may fall by "
-            f"{most:g} (--max-accuracy-loss); nothing was written"
-        )
+    _refuse_worse(change, most)
     files = files_of(checkpoint, weights, wanted.precision, calibration)
-    inputs = {KIND: checkpoint.sealed.seal, _STORE: tokens.sealed.seal}
-    with sealing(target, kind=KIND, inputs=inputs, config={"most": most}) as folder:
+    with _sealing(checkpoint, tokens, target, KIND, most) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         (folder / EXPORT).write_bytes(canonical_json(change.to_json()))
         LOGITS.write(LOGITS.path(folder), after)
     return verify(target, kind=KIND), change
+
+
+def export_onnx(
+    checkpoint: Checkpoint, store: Path, target: Path, *, most: float
+) -> tuple[Sealed, Change]:
+    """Make an ONNX graph of a checkpoint, for servers that are not ours; for the rest see `export`.
+
+    Raises:
+        VerificationError: a probability differs by more than 0.001, too.
+    """
+    from retort.export.onnx_graph import GRAPH, OnnxModel, write_graph
+
+    _check(checkpoint, Wanted())
+    held_out, tokens = _held_out(checkpoint, store)
+    before = results_of_all(held_out, checkpoint.model)
+    with _sealing(checkpoint, tokens, target, ONNX, most) as folder:
+        write_graph(checkpoint, folder / GRAPH)
+        after = results_of_all(held_out, OnnxModel(folder / GRAPH))
+        change = compare(checkpoint, before, after, tokens.part(HELD_OUT).labels, PLAIN)
+        _refuse_worse(change, most)
+        if change.shift > _MOST_SHIFT:
+            raise VerificationError(
+                f"a probability would differ by {change.shift:.2g}, and the graph is to say the same as the model; "
+                "nothing was written"
+            )
+        for name in (MODEL, TOKENIZER):
+            (folder / name).write_bytes(checkpoint.sealed.read(name))
+        (folder / EXPORT).write_bytes(canonical_json(change.to_json()))
+    return verify(target, kind=ONNX), change
+
+
+def _held_out(checkpoint: Checkpoint, store: Path) -> tuple[HeldOutTexts, TokenStore]:
+    """What is asked of both, with arithmetic fixed."""
+    portable = is_portable(checkpoint.model)
+    if not portable:
+        refuse_arithmetic_variables(os.environ)
+    tokens = open_store(store, checkpoint)
+    fix_arithmetic(checkpoint.threads, portable=portable)
+    return HeldOutTexts(tokens, checkpoint.tokenise.max_tokens), tokens
+
+
+def _refuse_worse(change: Change, most: float) -> None:
+    if change.loss_of_accuracy > most:
+        raise VerificationError(
+            f"accuracy {change.before.accuracy:.4f} would become {change.after.accuracy:.4f}, and may fall by "
+            f"{most:g} (--max-accuracy-loss); nothing was written"
+        )
+
+
+def _sealing(
+    checkpoint: Checkpoint, store: TokenStore, target: Path, kind: str, most: float
+) -> AbstractContextManager[Path]:
+    inputs = {KIND: checkpoint.sealed.seal, _STORE: store.sealed.seal}
+    return sealing(target, kind=kind, inputs=inputs, config={"most": most})
 
 
 def _check(checkpoint: Checkpoint, wanted: Wanted) -> None:
@@ -150,6 +203,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=_share,
         metavar="SHARE",
         help="answer `unknown` below probabilities that this share of right answers do not reach",
+    )
+    parser.add_argument(
+        "--onnx", action="store_true", help="make an ONNX graph, for servers that are not ours"
     )
     parser.add_argument(
         "--max-accuracy-loss",
