@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from retort.serve.engine.batching import BatchingEngine, Settings, WorkerLost
 from retort.serve.engine.engine import NO_TERMS, Answer, Terms
 from retort.serve.listening import bind, listen, url
+from retort.serve.protocols.app import create_app
 from retort.serve.protocols.connection import Limits
 from retort.serve.protocols.drain import Drain
-from retort.serve.protocols.predict import ServedModel, create_app
+from retort.serve.protocols.service import Served, ServedModel, Service
 from retort.serve.server import DrainingServer
 
 GENEROUS = Limits(connections=64, receive_seconds=3600, idle_seconds=3600)
@@ -115,7 +116,7 @@ class Serving:
         self.address: tuple[str, int] = self.socket.getsockname()
         self.url = url(self.socket)
         self.drain = Drain()
-        app = create_app(self.engine, MODEL, self.drain, max_body=1024, answer_seconds=3600)
+        app = create_app(Service({"m": Served(MODEL, self.engine)}, "m", self.drain, 1024, 3600))
         ready = threading.Event()
 
         def say_ready() -> None:

@@ -243,7 +243,7 @@ def test_what_is_not_called_json_is_refused(client: httpx.Client) -> None:
 
 
 def test_other_paths_and_methods_are_refused(client: httpx.Client) -> None:
-    assert_problem(client.get("/"), 404, "try POST /predict, GET /health or GET /ready")
+    assert_problem(client.get("/x"), 404, "try POST /predict, GET /health or GET /ready")
     assert_problem(client.post("/predict/"), 404, "POST /predict/ is not offered")
     assert len(client.get("/" + "a" * 12_000).content) < 1000
     wrong_method = client.get("/predict")
@@ -257,7 +257,12 @@ def test_the_interface_is_described(client: httpx.Client) -> None:
     responses = described["paths"]["/predict"]["post"]["responses"]
     assert set(responses) == {"200", "400", "408", "413", "415", "422", "500", "503"}
     assert set(responses["413"]["content"]) == {"application/problem+json"}
+    model = "/v2/models/{name}"
+    version = f"{model}/versions/{{version}}"
     assert set(described["paths"]) == {
+        "/",
+        *("/v2", "/v2/health/live", "/v2/health/ready"),
+        *(f"{one}{end}" for one in (model, version) for end in ("", "/ready", "/infer")),
         "/predict",
         "/v1/predict",
         "/health",

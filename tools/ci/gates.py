@@ -119,8 +119,8 @@ GATES = (
         "every test; --shard 2/4 runs the second of four parts",
         32,
         (
-            # Without them, what is tested of pods in namespaces, of other processors and behind a balancer would be
-            # passed over.
+            # Without them, what is tested of pods in namespaces, of other processors, of pages, behind a balancer and
+            # before a store would be passed over.
             (
                 *(
                     "python3",

@@ -83,8 +83,9 @@ async def _serve(
     from retort.serve.engine.cache import AnswerCache
     from retort.serve.engine.engine import Done
     from retort.serve.engine.workers import ModelProcesses
+    from retort.serve.protocols.app import create_app
     from retort.serve.protocols.connection import Limits
-    from retort.serve.protocols.predict import ServedModel, create_app
+    from retort.serve.protocols.service import Served, ServedModel, Service
     from retort.serve.server import DrainingServer
 
     settings = Settings(
@@ -106,20 +107,15 @@ async def _serve(
     async with ModelProcesses(*begun, model.sealed.seal, engine.serve):
         listen(bound)
         served = ServedModel(model.sealed.seal, model.labels, precision)
-        app = create_app(
-            engine,
-            served,
-            drain,
-            max_body=options.max_body,
-            answer_seconds=options.answer_seconds,
-        )
+        models = {options.name: Served(served, engine)}
+        service = Service(models, options.name, drain, options.max_body, options.answer_seconds)
 
         def say_ready() -> None:
             address = url(bound)
             _log.info("ready: %s serves %s; try: %s", address, served.seal, _curl(address))
 
         server = DrainingServer(
-            app,
+            create_app(service),
             drain,
             limits,
             drain_seconds=options.drain_seconds,
@@ -165,6 +161,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="a sealed checkpoint")
     parser.add_argument("--seal", metavar="SEAL", help="the seal that it must have, sha256:…")
+    parser.add_argument(
+        "--name",
+        default="classifier",
+        help="of the model, where a protocol has names (%(default)s)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument(
         "--port",

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from retort.serve.engine.engine import NO_TERMS, Answer, Done, Load, Terms
+from retort.serve.protocols.app import create_app
 from retort.serve.protocols.connection import Connection, EdgeConfig, Limits
 from retort.serve.protocols.drain import Drain
-from retort.serve.protocols.predict import create_app
+from retort.serve.protocols.service import Served, Service
 from tests.processes.held_server import GENEROUS, MODEL, Serving, read_all
 
 HEAD = b"POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
@@ -158,7 +159,7 @@ class Instant:
         return True
 
 
-APP = create_app(Instant(), MODEL, Drain(), max_body=200, answer_seconds=60)
+APP = create_app(Service({"m": Served(MODEL, Instant())}, "m", Drain(), 200, 60))
 
 
 class Wire(asyncio.Transport):
@@ -315,7 +316,7 @@ def test_every_whole_request_has_one_short_answer(
     if method == b"HEAD":
         assert got == b""
     elif status == 200:
-        assert kind == b"application/json"
+        assert kind == (b"text/html; charset=utf-8" if path == b"/" else b"application/json")
     else:
         assert kind == b"application/problem+json"
         problem = json.loads(got)

@@ -54,8 +54,15 @@ async def read_json(request: Request, model: type[Model], limit: int) -> Model:
     Raises:
         Problem: 400 not JSON, 413 too large, 415 not called plain JSON, 422 not a `model`.
     """
-    _check_type(request.headers)
-    body = await _read(request, limit)
+    check_type(request.headers, "application/json")
+    return parse_json(await read_body(request, limit), model)
+
+
+def parse_json(body: bytes, model: type[Model]) -> Model:
+    """
+    Raises:
+        Problem: 400 not JSON, 422 not a `model`.
+    """
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -67,6 +74,28 @@ async def read_json(request: Request, model: type[Model], limit: int) -> Model:
         raise unprocessable(
             [Fault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in faults]
         ) from None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body of a request, as it is.
+
+    Raises:
+        Problem: 413 it has more than `limit` bytes, 415 it is not as it is, but encoded.
+    """
+    _check_encoding(request.headers)
+    too_large = TooLarge(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {limit} bytes; send a shorter text",
+        headers={"connection": "close"},
+    )
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise too_large
+    body = bytearray()
+    async for piece in request.stream():
+        if len(body) + len(piece) > limit:
+            raise too_large
+        body += piece
+    return bytes(body)
 
 
 def unprocessable(faults: Sequence[Fault]) -> Problem:
@@ -83,22 +112,6 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    too_large = TooLarge(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"the body is larger than {limit} bytes; send a shorter text",
-        headers={"connection": "close"},
-    )
-    if int(request.headers.get("content-length", 0)) > limit:
-        raise too_large
-    body = bytearray()
-    async for piece in request.stream():
-        if len(body) + len(piece) > limit:
-            raise too_large
-        body += piece
-    return bytes(body)
-
-
 async def _discard(receive: Receive) -> None:
     left = _LINGER_BYTES
     try:
@@ -112,17 +125,24 @@ async def _discard(receive: Receive) -> None:
         pass
 
 
-def _check_type(headers: Headers) -> None:
-    """Refuse what is not called JSON, in UTF-8, as it is (RFC 8259, 8.1)."""
+def check_type(headers: Headers, wanted: str) -> None:
+    """Refuse what is not called by its type, in UTF-8 (RFC 8259, 8.1).
+
+    Raises:
+        Problem: 415.
+    """
     content_type, _, parameters = headers.get("content-type", "").partition(";")
-    if content_type.strip().lower() != "application/json":
+    if content_type.strip().lower() != wanted:
         found = shown(content_type.strip()) or "missing"
-        wrong = f"the content type is {found}; send content-type: application/json"
+        wrong = f"the content type is {found}; send content-type: {wanted}"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, wrong)
     for name, _, value in (one.partition("=") for one in parameters.split(";")):
         if name.strip().lower() == "charset" and value.strip(' "').lower() not in _UTF_8:
             wrong = f"the charset is {shown(value.strip())}; send the body in UTF-8"
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, wrong)
+
+
+def _check_encoding(headers: Headers) -> None:
     encoding = ", ".join(headers.getlist("content-encoding")).strip().lower()
     if encoding not in {"", "identity"}:
         raise Problem(

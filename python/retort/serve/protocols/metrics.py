@@ -3,6 +3,7 @@
 The format is as the client library writes it (https://prometheus.io/docs/instrumenting/exposition_formats/).
 """
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -15,8 +16,9 @@ from retort.serve.engine.engine import InferenceEngine
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "retort_serve"
-_PATHS = frozenset(["/predict", "/v1/predict"])
+_PATHS = frozenset(["/", "/predict", "/v1/predict"])
 """Whose requests are counted by name; what others write is not to become a name here."""
+_INFER = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
@@ -46,7 +48,7 @@ class Metrics:
 
     def count(self, path: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        named = path if path in _PATHS else "other"
+        named = path if path in _PATHS else "/v2/infer" if _INFER.fullmatch(path) else "other"
         self._requests.labels(named, str(status)).inc()
         self._seconds.labels(named).observe(seconds)
 

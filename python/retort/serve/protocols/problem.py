@@ -21,12 +21,16 @@ class Fault(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """The members of RFC 9457 that we send. `type` is about:blank: the status says the kind."""
+    """The members of RFC 9457 that we send. `type` is about:blank: the status says the kind.
+
+    `error` is `detail` again, where clients of the Open Inference Protocol look for it, and for them alone.
+    """
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
+    error: str | None = None
     errors: list[Fault] | None = None
 
 
@@ -45,11 +49,12 @@ class ProblemResponse(JSONResponse):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, has_error: bool = False) -> None:
         details = ProblemDetails(
             title=problem.status.phrase,
             status=problem.status,
             detail=problem.detail,
+            error=problem.detail if has_error else None,
             errors=list(problem.faults) or None,
         )
         super().__init__(
