@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retort.serve.protocols.open_inference.tensors import InputTensor, tensor_of, texts_of
 from retort.serve.protocols.problem import Problem
-from retort.serve.protocols.tensors import InputTensor, tensor_of, texts_of
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=20)
 

@@ -17,7 +17,7 @@ from retort.serve.engine.engine import (
     Priority,
     Terms,
 )
-from retort.serve.protocols.words import MOST, explain, pieces_of
+from retort.serve.protocols.page.words import MOST, explain, pieces_of
 
 TEXTS = st.text(alphabet="ab \n", max_size=400)
 

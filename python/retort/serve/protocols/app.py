@@ -10,11 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from retort.core.errors import shown
-from retort.serve.protocols import health, open_inference, page, predict
+from retort.serve.protocols import health, predict
 from retort.serve.protocols.body import TooLarge, TooLargeResponse
 from retort.serve.protocols.instances import InstancesRequest
 from retort.serve.protocols.metrics import Counted, Metrics
-from retort.serve.protocols.open_inference import InferenceRequest
+from retort.serve.protocols.open_inference import routes as open_inference
+from retort.serve.protocols.page import page
 from retort.serve.protocols.predict import PredictionRequest
 from retort.serve.protocols.problem import Problem, ProblemDetails, ProblemResponse
 from retort.serve.protocols.service import REFERENCE, Service
@@ -52,16 +53,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     asked = shown(f"{request.method} {request.url.path}")
     detail = f"{asked} is not offered; try POST /predict, GET /health or GET /ready"
-    return ProblemResponse(Problem(status, detail, headers=error.headers or {}))
+    return await _on_problem(request, Problem(status, detail, headers=error.headers or {}))
 
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=_CLIENT_GONE)
 
 
-async def _on_bug(_request: Request, _error: Exception) -> Response:
+async def _on_bug(request: Request, _error: Exception) -> Response:
     detail = "the server has a bug; its log says which"
-    return ProblemResponse(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
+    return await _on_problem(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 
 
 def _described(app: FastAPI, max_body: int) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _described(app: FastAPI, max_body: int) -> dict[str, Any]:
             [
                 (PredictionRequest, "validation"),
                 (InstancesRequest, "validation"),
-                (InferenceRequest, "validation"),
+                (open_inference.InferenceRequest, "validation"),
                 (ProblemDetails, "serialization"),
             ],
             ref_template=REFERENCE,

@@ -1,6 +1,5 @@
 """`POST /v1/predict`: several texts in one request, each answered, or refused, by itself."""
 
-import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated
@@ -16,6 +15,7 @@ from retort.serve.engine.engine import (
     Terms,
     TooLong,
 )
+from retort.serve.protocols.together import together
 
 MOST = 100
 """Texts of a request."""
@@ -91,12 +91,7 @@ async def predict_each(
             return InstancePrediction(error=refused)
         return _told(answer, labels)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(instance)) for instance in asked.instances]
-    except* EngineError as errors:
-        raise errors.exceptions[0] from None
-    return InstancesResponse(predictions=[task.result() for task in tasks])
+    return InstancesResponse(predictions=await together(map(one, asked.instances)))
 
 
 def _told(answer: Answer, labels: tuple[str, ...]) -> InstancePrediction:

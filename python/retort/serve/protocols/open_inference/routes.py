@@ -5,7 +5,6 @@ label, its probability, those of all labels, and whether the text was cut. One t
 request.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,9 +15,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from retort.core.errors import shown
-from retort.serve.engine.engine import Answer, EngineError, InferenceEngine, Terms
+from retort.serve.engine.engine import Answer
 from retort.serve.protocols.body import parse_json, read_body, unprocessable
 from retort.serve.protocols.instances import MOST
+from retort.serve.protocols.open_inference.tensors import (
+    DataType,
+    InputTensor,
+    OutputTensor,
+    tensor_of,
+    texts_of,
+)
 from retort.serve.protocols.problem import Fault, Problem
 from retort.serve.protocols.service import (
     REFUSALS,
@@ -29,14 +35,8 @@ from retort.serve.protocols.service import (
     refusals,
     unless_gone,
 )
-from retort.serve.protocols.tensors import (
-    DataType,
-    InputTensor,
-    OutputTensor,
-    tensor_of,
-    texts_of,
-)
 from retort.serve.protocols.terms import terms_of
+from retort.serve.protocols.together import together
 
 PREFIX = "/v2"
 _JSON_BYTES = "inference-header-content-length"
@@ -189,8 +189,10 @@ def _add_model(router: APIRouter, path: str, find: Callable[..., Found], service
             texts = _texts_of(asked, body[size:])
             wanted = _wanted(asked, model)
             terms = terms_of(request, service.answer_seconds)
-            computation = _predict_all(found.served.engine, texts, terms)
-            answers = await unless_gone(request, computation)
+            engine = found.served.engine
+            answers = await unless_gone(
+                request, together(engine.predict(text, terms) for text in texts)
+            )
         return _response(found.name, model, asked, wanted, answers)
 
 
@@ -260,19 +262,6 @@ def _wanted(asked: InferenceRequest, model: ServedModel) -> list[tuple[TensorDes
         binary = output.parameters.get("binary_data", in_bytes)
         found.append((tensors[output.name], binary is True))
     return found
-
-
-async def _predict_all(engine: InferenceEngine, texts: Sequence[str], terms: Terms) -> list[Answer]:
-    """
-    Raises:
-        EngineError: of one of the texts, or of the engine; the others are given up.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(engine.predict(text, terms)) for text in texts]
-    except* EngineError as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _response(

@@ -10,10 +10,10 @@ from starlette.responses import HTMLResponse
 
 from retort.serve.engine.engine import Answer, NothingToRead
 from retort.serve.protocols.body import check_type, read_body, unprocessable
+from retort.serve.protocols.page.words import Part, explain
 from retort.serve.protocols.problem import Fault, Problem
 from retort.serve.protocols.service import REFUSALS, Service, refusals, unless_gone
 from retort.serve.protocols.terms import terms_of
-from retort.serve.protocols.words import Part, explain
 
 _FORM = "application/x-www-form-urlencoded"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -138,7 +138,7 @@ def _page(
     if answer is not None:
         pairs = zip(served.model.labels, answer.probabilities, strict=True)
         facts["shares"] = sorted(pairs, key=lambda one: -one[1])
-    page = render("retort.serve.protocols", "classify.html", **facts)
+    page = render("retort.serve.protocols.page", "classify.html", **facts)
     return HTMLResponse(page, status, headers=_HEADERS)
 
 

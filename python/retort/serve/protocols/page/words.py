@@ -3,18 +3,17 @@
 Li, Monroe and Jurafsky, "Understanding Neural Networks through Representation Erasure", 2016.
 """
 
-import asyncio
 import re
 from dataclasses import dataclass, replace
 
 from retort.serve.engine.engine import (
     Answer,
-    EngineError,
     InferenceEngine,
     NothingToRead,
     Priority,
     Terms,
 )
+from retort.serve.protocols.together import together
 
 MOST = 48
 """Parts that are left out by turns; of a longer text, each is several words."""
@@ -57,15 +56,8 @@ async def explain(
         return answer.confidence - without.probabilities[best]
 
     numbers = [number for number, piece in enumerate(pieces) if not piece.isspace()]
-    try:
-        async with asyncio.TaskGroup() as group:
-            asked = {number: group.create_task(weight(number)) for number in numbers}
-    except* EngineError as errors:
-        raise errors.exceptions[0] from None
-    return tuple(
-        Part(piece, asked[number].result() if number in asked else None)
-        for number, piece in enumerate(pieces)
-    )
+    weights = dict(zip(numbers, await together(map(weight, numbers)), strict=True))
+    return tuple(Part(piece, weights.get(number)) for number, piece in enumerate(pieces))
 
 
 def pieces_of(text: str) -> list[str]:
