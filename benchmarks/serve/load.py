@@ -1,6 +1,9 @@
-"""Clients of a server, in a process of their own: each asks as soon as it is answered (a closed loop).
+"""Clients of a server, in a process of their own.
 
-python -m benchmarks.serve.load PORT CLIENTS SECONDS TEXTS
+python -m benchmarks.serve.load PORT CLIENTS SECONDS TEXTS [RATE]
+
+Each asks as soon as it is answered (a closed loop). With RATE, texts come by themselves, so many a second, whether
+those before them were answered or not (an open loop); what waits for a client that is free waits in what is measured.
 """
 
 import asyncio
@@ -87,11 +90,48 @@ async def measure(port: int, clients: int, seconds: float, texts: Sequence[str])
     )
 
 
+async def measure_at(
+    port: int, clients: int, seconds: float, texts: Sequence[str], rate: float
+) -> Measured:
+    """Ask about `rate` texts a second, on average, at the times of a Poisson process."""
+    free: asyncio.Queue[_Client] = asyncio.Queue()
+    for _ in range(clients):
+        free.put_nowait(_Client(*await asyncio.open_connection("127.0.0.1", port)))
+    drawn = random.Random(0)
+    begun = time.perf_counter()
+    counted_from, until = begun + _WARM_UP_SHARE * seconds, begun + seconds
+    latencies: list[float] = []
+    failed = 0
+
+    async def ask_at(comes: float, text: str) -> None:
+        nonlocal failed
+        client = await free.get()
+        status, _ = await client.ask(text)
+        free.put_nowait(client)
+        failed += status != 200
+        if comes >= counted_from:
+            latencies.append(time.perf_counter() - comes)
+
+    comes = begun
+    async with asyncio.TaskGroup() as group:
+        while (comes := comes + drawn.expovariate(rate)) < until:
+            await asyncio.sleep(max(0.0, comes - time.perf_counter()))
+            group.create_task(ask_at(comes, drawn.choice(texts)))
+    return Measured(
+        seconds=until - counted_from,
+        texts=len(latencies),
+        latencies=sorted(latencies),
+        labels=[],
+        failed=failed,
+    )
+
+
 def main() -> None:
     """Measure, and say it as JSON."""
-    port, clients, seconds, file = sys.argv[1:]
+    port, clients, seconds, file, *rate = sys.argv[1:]
     texts = json.loads(Path(file).read_text(encoding="utf-8"))
-    found = asyncio.run(measure(int(port), int(clients), float(seconds), texts))
+    asked = (int(port), int(clients), float(seconds), texts)
+    found = asyncio.run(measure_at(*asked, float(rate[0])) if rate else measure(*asked))
     print(found.model_dump_json())
 
 

@@ -35,6 +35,8 @@ _LIBRARIES = ("torch", "fastapi", "uvicorn")
 _TEXTS = 400
 _NEWS_WORDS, _LONG_WORDS = 32, 300
 _LONG_SHARE = 0.2
+_LOAD, _CONNECTIONS = 0.7, 128
+"""Of an open loop: the share of what a side can do at best, and on how many connections."""
 
 
 def main(typed: Sequence[str]) -> int:
@@ -74,6 +76,7 @@ def _measured(
 ) -> Section:
     texts.write_text(json.dumps(_texts(part)), encoding="utf-8")
     runs: Runs = {side: {clients: [] for clients in options.clients} for side in sides}
+    at_load: dict[Side, list[Measured]] = {side: [] for side in sides}
     labels: dict[Side, list[str]] = {}
     for _ in range(options.rounds):
         for side, command in sides.items():
@@ -87,11 +90,18 @@ def _measured(
                     p50 = 1e3 * found.quantile(0.5)
                     said = f"{rate:.1f} texts/s, {p50:.1f} ms"
                     print(f"{part}, {side}, {clients} clients: {said}", flush=True)
-    return result.section(part, runs, labels)
+                best = max(one[-1].texts / one[-1].seconds for one in runs[side].values())
+                found = _asked(port, _CONNECTIONS, options.seconds, texts, _LOAD * best)
+                assert not found.failed, f"{side}: {found.failed} answers were not 200"
+                at_load[side].append(found)
+    return result.section(part, runs, at_load, labels)
 
 
-def _asked(port: int, clients: int, seconds: int, texts: Path) -> Measured:
-    command = python("benchmarks.serve.load", port, clients, seconds, texts)
+def _asked(
+    port: int, clients: int, seconds: int, texts: Path, rate: float | None = None
+) -> Measured:
+    often = () if rate is None else (rate,)
+    command = python("benchmarks.serve.load", port, clients, seconds, texts, *often)
     _, said = run_measured(command, watch=False)
     return Measured.model_validate_json(said.splitlines()[-1])
 

@@ -5,9 +5,9 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self
 
 import httpx
@@ -15,16 +15,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.serve.engine.batching import BatchingEngine, Settings, WorkerLost
-from retort.serve.engine.engine import NO_TERMS, Answer, Terms
+from retort.serve.engine.engine import NO_TERMS, Answer, InferenceEngine, Terms
 from retort.serve.listening import bind, listen, url
 from retort.serve.protocols.app import create_app
 from retort.serve.protocols.connection import Limits
 from retort.serve.protocols.drain import Drain
-from retort.serve.protocols.service import Served, ServedModel, Service
+from retort.serve.protocols.service import Counts, Served, ServedModel, Service, Told
 from retort.serve.server import DrainingServer
 
 GENEROUS = Limits(connections=64, receive_seconds=3600, idle_seconds=3600)
 MODEL = ServedModel("sha256:" + "0" * 64, ("sport", "tech"))
+
+
+class OneModel:
+    """The models of a server that has one engine, which is a test's."""
+
+    default = "classifier"
+    names = ("classifier",)
+
+    def __init__(self, engine: InferenceEngine) -> None:
+        self._engine = engine
+
+    def told(self, name: str) -> Told:
+        """The same of any name that there is."""
+        {"classifier": None}[name]
+        return Told(MODEL, self._engine.is_alive())
+
+    def counts(self) -> tuple[Counts, ...]:
+        """Of the engine."""
+        return (Counts("classifier", self._engine.load, self._engine.done),)
+
+    @asynccontextmanager
+    async def using(self, name: str) -> AsyncIterator[Served]:
+        """The engine."""
+        self.told(name)
+        yield Served(MODEL, self._engine)
 
 
 class Letters:
@@ -116,7 +141,7 @@ class Serving:
         self.address: tuple[str, int] = self.socket.getsockname()
         self.url = url(self.socket)
         self.drain = Drain()
-        app = create_app(Service({"m": Served(MODEL, self.engine)}, "m", self.drain, 1024, 3600))
+        app = create_app(Service(OneModel(self.engine), self.drain, 1024, 3600))
         ready = threading.Event()
 
         def say_ready() -> None:

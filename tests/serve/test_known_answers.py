@@ -16,7 +16,7 @@ forks = fork_server_for("retort.serve.main", "retort.serve.engine.model_process"
 
 def figure(client: httpx.Client, name: str) -> float:
     lines = client.get("/metrics").text.splitlines()
-    [value] = [line.split()[1] for line in lines if line.startswith(f"retort_serve_{name} ")]
+    [value] = [line.split()[1] for line in lines if line.startswith(f"retort_serve_{name}{{")]
     return float(value)
 
 

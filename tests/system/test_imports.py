@@ -23,7 +23,7 @@ ROOMS = {
         *("units", "job", "pods", "pytorch_job", "train_job", "manifests", "rules", "cluster"),
         "launcher",
     ),
-    "serve": ("engine", "protocols"),
+    "serve": ("engine", "protocols", "models"),
     "train": (
         *("recipe", "timing", "processes", "observe", "tasks", "engines", "checkpoints", "run"),
     ),

@@ -372,8 +372,14 @@ def _cut(value: Any) -> str:
 
 def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
     """The model that validates the mapping at `path`."""
-    for key in path:
-        model = next(kind for kind in _alternatives(model, key) if _is_model(kind))
+    keys = iter(path)
+    for key in keys:
+        kinds = _alternatives(model, key)
+        found = next((kind for kind in kinds if _is_model(kind)), None)
+        if found is None:  # names, and a model for each
+            next(keys)
+            _, found = get_args(next(kind for kind in kinds if get_origin(kind) is dict))
+        model = found
     return model
 
 

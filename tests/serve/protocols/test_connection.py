@@ -17,8 +17,8 @@ from retort.serve.engine.engine import NO_TERMS, Answer, Done, Load, Terms
 from retort.serve.protocols.app import create_app
 from retort.serve.protocols.connection import Connection, EdgeConfig, Limits
 from retort.serve.protocols.drain import Drain
-from retort.serve.protocols.service import Served, Service
-from tests.processes.held_server import GENEROUS, MODEL, Serving, read_all
+from retort.serve.protocols.service import Service
+from tests.processes.held_server import GENEROUS, MODEL, OneModel, Serving, read_all
 
 HEAD = b"POST /predict HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
 SLOW = {
@@ -153,13 +153,14 @@ class Instant:
     load = Load(reading=0, texts=0, tokens=0, workers=1, computing=0)
 
     async def predict(self, text: str, terms: Terms = NO_TERMS) -> Answer:
-        return Answer(f"{len(text)} letters", 0.5, (0.5, 0.5), len(text), truncated=False)
+        said = f"{len(text)} letters"
+        return Answer(said, 0.5, (0.5, 0.5), MODEL.labels, len(text), truncated=False)
 
     def is_alive(self) -> bool:
         return True
 
 
-APP = create_app(Service({"m": Served(MODEL, Instant())}, "m", Drain(), 200, 60))
+APP = create_app(Service(OneModel(Instant()), Drain(), 200, 60))
 
 
 class Wire(asyncio.Transport):

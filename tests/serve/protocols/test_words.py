@@ -39,7 +39,8 @@ class Counting:
         if not letters:
             raise NothingToRead("nothing")
         share = letters.count("b") / len(letters)
-        return Answer("b", max(share, 1 - share), (1 - share, share), len(text), truncated=False)
+        shares = (1 - share, share)
+        return Answer("b", max(shares), shares, ("a", "b"), len(text), truncated=False)
 
 
 def explained(text: str) -> tuple[Any, Counting]:

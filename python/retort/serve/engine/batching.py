@@ -102,7 +102,7 @@ class BatchingEngine:
             thresholds: as of `retort.models.description.Calibration`.
             cache: of its answers; none by default.
         """
-        self._tokenise, self._labels, self._settings = tokenise, labels, settings
+        self._tokenise, self._labels, self._settings = tokenise, tuple(labels), settings
         self._thresholds = thresholds or [0.0] * len(labels)
         self._queue = TokenQueue(settings.queue_tokens)
         self._reading = 0
@@ -172,6 +172,7 @@ class BatchingEngine:
             label=self._labels[best] if found[best] >= self._thresholds[best] else UNKNOWN,
             confidence=float(found[best]),
             probabilities=tuple(found.tolist()),
+            labels=self._labels,
             tokens=len(ids),
             truncated=truncated,
         )

@@ -67,7 +67,8 @@ class Answer:
     Attributes:
         label: the most probable one, or `unknown` where that is not sure enough.
         confidence: the highest probability, a float32.
-        probabilities: of every label, in the order of the checkpoint's.
+        probabilities: of every label.
+        labels: of the model, in the same order.
         tokens: how many the model has read, special ones included.
         truncated: whether the text had more.
     """
@@ -75,8 +76,14 @@ class Answer:
     label: str
     confidence: float
     probabilities: tuple[float, ...]
+    labels: tuple[str, ...]
     tokens: int
     truncated: bool
+
+    @property
+    def by_label(self) -> dict[str, float]:
+        """The probability of each label."""
+        return dict(zip(self.labels, self.probabilities, strict=True))
 
 
 @dataclass(frozen=True)
@@ -123,13 +130,12 @@ class Done:
 
 
 class InferenceEngine(Protocol):
-    """Answers texts. An answer never depends on what else is being answered.
+    """Answers texts. An answer never depends on what else is being answered."""
 
-    Attributes:
-        done: so far.
-    """
-
-    done: Done
+    @property
+    def done(self) -> Done:
+        """So far."""
+        ...
 
     @property
     def load(self) -> Load:

@@ -90,11 +90,10 @@ class SharedAnswers:
         task.add_done_callback(self._pending.discard)
 
     async def close(self) -> None:
-        """Give up what is on its way."""
+        """Give up what is on its way; the store stays as it is."""
         for task in tuple(self._pending):
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
-        await self._store.close()
 
     async def _send(self, send: Callable[[], Awaitable[None]]) -> None:
         await self._tried(send)
@@ -159,6 +158,15 @@ class RedisStore:
     async def close(self) -> None:
         """As `Store.close`."""
         await self._redis.aclose()
+
+
+def redis_store(url: str, keep_seconds: float) -> tuple[Store, str]:
+    """A Redis, and what the log may call it.
+
+    Raises:
+        ValueError: `url` is no address of one.
+    """
+    return RedisStore(url, keep_seconds), without_password(url)
 
 
 def without_password(url: str) -> str:

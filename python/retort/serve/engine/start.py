@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from retort.core.forks import client
@@ -33,6 +34,10 @@ class Start:
         self.listener.bind(f"\0{self._address}")
         self.listener.listen(_WAITING_WORKERS)
 
+    def begin(self, seal: str | None) -> "Begun":
+        """Start it for the first time."""
+        return Begun(self, self.start(seal))
+
     def start(self, seal: str | None) -> client.Process:
         """Start it.
 
@@ -42,3 +47,11 @@ class Start:
         module = "retort.serve.engine.model_process"
         arguments = [self._address, str(self.checkpoint), str(self._workers), self._precision]
         return client.start([module, *arguments, *([] if seal is None else [seal])], quietly=True)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A model's process that loads it."""
+
+    start: Start
+    process: client.Process

@@ -101,6 +101,12 @@ class ModelProcesses:
         self._keeper: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
         self._working: set[asyncio.Task[None]] = set()
+        self._workers: set[int] = set()
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the processes, the model's first."""
+        return [self._process.pid, *self._workers]
 
     async def __aenter__(self) -> "ModelProcesses":
         """Start, and wait until the model is loaded and tested, and one worker is there.
@@ -176,7 +182,7 @@ class ModelProcesses:
             if said.get("seal") == self._seal:
                 if not self._ready.done():
                     self._ready.set_result(None)
-                await self._serve(WorkerProcess(reader, writer))
+                await self._serve_worker(WorkerProcess(reader, writer))
                 return
             why = said.get("refused", f"{self._start.checkpoint}: has become another model")
             if self._ready.done():
@@ -191,6 +197,13 @@ class ModelProcesses:
         finally:
             self._working.discard(task)
             writer.close()
+
+    async def _serve_worker(self, worker: WorkerProcess) -> None:
+        self._workers.add(worker.process)
+        try:
+            await self._serve(worker)
+        finally:
+            self._workers.discard(worker.process)
 
 
 async def _end_of(process: int) -> None:

@@ -25,9 +25,8 @@ _CLIENT_GONE = 499  # what nginx logs for it; nobody is left to read it
 
 def create_app(service: Service) -> FastAPI:
     """The application."""
-    seal = service.first.model.seal
-    app = FastAPI(title="Retort", version=seal, docs_url=None, redoc_url=None)
-    metrics = Metrics(service.first.engine)
+    app = FastAPI(title="Retort", version="1", docs_url=None, redoc_url=None)
+    metrics = Metrics(service.models)
     app.add_middleware(Counted, metrics=metrics)
     app.router.redirect_slashes = False  # an address that the client wrote would come back in it
     app.add_exception_handler(Problem, _on_problem)

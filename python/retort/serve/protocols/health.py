@@ -11,7 +11,7 @@ from retort.serve.protocols.service import Service
 
 
 class Health(BaseModel):
-    """How the server is, and which model it serves."""
+    """How the server is, and which model it serves by default."""
 
     status: Literal["ok", "draining", "failed"]
     seal: str
@@ -20,26 +20,26 @@ class Health(BaseModel):
 
 
 def routes(service: Service, metrics: Metrics) -> APIRouter:
-    """Those of a service and its first model."""
+    """Those of a service and its default model."""
     router = APIRouter()
 
     def told(*, unwell: bool) -> Response:
-        served = service.first
+        first = service.first
         status: Literal["ok", "draining", "failed"] = "draining" if service.drain.begun else "ok"
-        if not served.engine.is_alive():
+        if not first.is_alive:
             status = "failed"
         body = Health(
             status=status,
-            seal=served.model.seal,
-            labels=list(served.model.labels),
-            precision=served.model.precision,
+            seal=first.model.seal,
+            labels=list(first.model.labels),
+            precision=first.model.precision,
         )
         return JSONResponse(body.model_dump(), 503 if unwell else 200)
 
     @router.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health() -> Response:
         """Whether the server lives: 200, also while it ends; 503 if its model has died."""
-        return told(unwell=not service.first.engine.is_alive())
+        return told(unwell=not service.first.is_alive)
 
     @router.get("/ready", response_model=Health, responses={503: {"model": Health}})
     async def ready() -> Response:

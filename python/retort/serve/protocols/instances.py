@@ -76,7 +76,7 @@ class InstancesResponse(BaseModel):
 
 
 async def predict_each(
-    engine: InferenceEngine, labels: tuple[str, ...], asked: InstancesRequest, terms: Terms
+    engine: InferenceEngine, asked: InstancesRequest, terms: Terms
 ) -> InstancesResponse:
     """
     Raises:
@@ -89,15 +89,15 @@ async def predict_each(
         except (NothingToRead, TooLong, PredictionFailed) as error:
             refused = InstanceError(status=_OF_THE_TEXT[type(error)], detail=str(error))
             return InstancePrediction(error=refused)
-        return _told(answer, labels)
+        return _told(answer)
 
     return InstancesResponse(predictions=await together(map(one, asked.instances)))
 
 
-def _told(answer: Answer, labels: tuple[str, ...]) -> InstancePrediction:
+def _told(answer: Answer) -> InstancePrediction:
     return InstancePrediction(
         label=answer.label,
         probability=answer.confidence,
-        probabilities=dict(zip(labels, answer.probabilities, strict=True)),
+        probabilities=answer.by_label,
         truncated=answer.truncated,
     )

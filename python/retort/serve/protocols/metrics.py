@@ -5,14 +5,15 @@ The format is as the client library writes it (https://prometheus.io/docs/instru
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retort.serve.engine.engine import InferenceEngine
+from retort.serve.engine.engine import Done, Load
+from retort.serve.protocols.service import Compared, Counts, Models
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "retort_serve"
@@ -20,14 +21,37 @@ _PATHS = frozenset(["/", "/predict", "/v1/predict"])
 """Whose requests are counted by name; what others write is not to become a name here."""
 _INFER = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_LABELS = ("model",)
+_GAUGES: tuple[tuple[str, str, Callable[[Load], int]], ...] = (
+    ("waiting_texts", "Texts that wait to be computed.", lambda load: load.texts + load.reading),
+    ("waiting_tokens", "Tokens of them.", lambda load: load.tokens),
+    ("workers", "Processes that compute or could.", lambda load: load.workers),
+    ("workers_computing", "Processes that compute.", lambda load: load.computing),
+)
+_COUNTERS: tuple[tuple[str, str, Callable[[Done], int]], ...] = (
+    ("texts", "Texts that were computed.", lambda done: done.texts),
+    ("tokens", "Tokens of them.", lambda done: done.tokens),
+    ("batches", "Times that texts were computed together.", lambda done: done.batches),
+    ("truncated_texts", "Texts of which only a part was read.", lambda done: done.truncated),
+    ("known_texts", "Texts whose answer was kept in memory.", lambda done: done.known),
+    ("shared_texts", "Texts whose answer servers share.", lambda done: done.shared),
+    ("missed_texts", "Texts whose answer was kept nowhere.", lambda done: done.missed),
+    ("store_failures", "Times that shared answers were away.", lambda done: done.store_failures),
+    ("workers_lost", "Processes that died, or were stuck.", lambda done: done.workers_lost),
+)
+_COMPARED: tuple[tuple[str, str, Callable[[Compared], int]], ...] = (
+    ("shadow_texts", "Texts that a model and its shadow answered.", lambda one: one.texts),
+    ("shadow_other_labels", "To which they gave other labels.", lambda one: one.labels),
+    ("shadow_failures", "That the shadow did not answer.", lambda one: one.failures),
+)
 
 
 class Metrics:
     """The figures of one server."""
 
-    def __init__(self, engine: InferenceEngine) -> None:
+    def __init__(self, models: Models) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_OfEngine(engine))
+        self._registry.register(_OfModels(models))
         self._requests = Counter(
             f"{_PREFIX}_requests",
             "Requests that were answered, by the status of the answer.",
@@ -78,28 +102,37 @@ class Counted:
             self._metrics.count(scope["path"], status, time.perf_counter() - begun)
 
 
-class _OfEngine(Collector):
-    def __init__(self, engine: InferenceEngine) -> None:
-        self._engine = engine
+class _OfModels(Collector):
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        load, done = self._engine.load, self._engine.done
-        for name, value, what in (
-            ("waiting_texts", load.texts + load.reading, "Texts that wait to be computed."),
-            ("waiting_tokens", load.tokens, "Tokens of them."),
-            ("workers", load.workers, "Processes that compute or could."),
-            ("workers_computing", load.computing, "Processes that compute."),
-        ):
-            yield GaugeMetricFamily(f"{_PREFIX}_{name}", what, value)
-        for name, value, what in (
-            ("texts", done.texts, "Texts that were computed."),
-            ("tokens", done.tokens, "Tokens of them."),
-            ("batches", done.batches, "Times that texts were computed together."),
-            ("truncated_texts", done.truncated, "Texts of which the model has read only a part."),
-            ("known_texts", done.known, "Texts whose answer was kept in memory."),
-            ("shared_texts", done.shared, "Texts whose answer was kept where servers share them."),
-            ("missed_texts", done.missed, "Texts whose answer was kept nowhere."),
-            ("store_failures", done.store_failures, "Times that the shared answers were away."),
-            ("workers_lost", done.workers_lost, "Processes that died, or were ended as stuck."),
-        ):
-            yield CounterMetricFamily(f"{_PREFIX}_{name}", what, value)
+        found = list(self._models.counts())
+        for name, what, read in _GAUGES:
+            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", what, labels=_LABELS)
+            for one in found:
+                gauge.add_metric([one.name], read(one.load))
+            yield gauge
+        for name, what, count in _COUNTERS:
+            counter = CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=_LABELS)
+            for one in found:
+                counter.add_metric([one.name], count(one.done))
+            yield counter
+        yield from _of_shadows(found)
+
+
+def _of_shadows(found: Sequence[Counts]) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    compared = [(one.name, one.compared) for one in found if one.compared is not None]
+    for name, what, count in _COMPARED:
+        counter = CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=_LABELS)
+        for model, one in compared:
+            counter.add_metric([model], count(one))
+        yield counter
+    shift = GaugeMetricFamily(
+        f"{_PREFIX}_shadow_largest_shift",
+        "Largest difference of a label's probability in the shadow.",
+        labels=_LABELS,
+    )
+    for model, one in compared:
+        shift.add_metric([model], one.shift)
+    yield shift

@@ -52,7 +52,7 @@ class PredictionResponse(BaseModel):
 
 
 def routes(service: Service) -> APIRouter:
-    """Those of the service's first model."""
+    """Those of the default model."""
     router = APIRouter()
 
     @router.post(
@@ -66,7 +66,8 @@ def routes(service: Service) -> APIRouter:
         with service.answering():
             asked = await read_json(request, PredictionRequest, service.max_body)
             terms = terms_of(request, service.answer_seconds)
-            answer = await unless_gone(request, service.first.engine.predict(asked.text, terms))
+            async with service.using() as served:
+                answer = await unless_gone(request, served.engine.predict(asked.text, terms))
         return PredictionResponse(label=answer.label, confidence=answer.confidence)
 
     @router.post(
@@ -81,8 +82,7 @@ def routes(service: Service) -> APIRouter:
         with service.answering():
             asked = await read_json(request, InstancesRequest, service.max_body)
             terms = terms_of(request, service.answer_seconds)
-            served = service.first
-            answers = predict_each(served.engine, served.model.labels, asked, terms)
-            return await unless_gone(request, answers)
+            async with service.using() as served:
+                return await unless_gone(request, predict_each(served.engine, asked, terms))
 
     return router

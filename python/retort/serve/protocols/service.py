@@ -1,20 +1,27 @@
 """What all protocols of a server have in common: its models, and what becomes of a request."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from retort.core.errors import shown
+from retort.core.errors import UserError, shown
 from retort.serve.engine.engine import (
+    Done,
     EngineStopped,
     Expired,
     InferenceEngine,
+    Load,
     NothingToRead,
     Overloaded,
     PredictionFailed,
@@ -51,41 +58,126 @@ class Served:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What is known of a model without asking it."""
+
+    model: ServedModel
+    is_alive: bool
+
+
+@dataclass
+class Compared:
+    """How the answers of a model in the shadow of another differ from that one's, so far.
+
+    Attributes:
+        texts: that both have answered.
+        labels: of these, to which they gave other labels.
+        shift: the largest difference of a label's probability.
+        failures: texts that the one in the shadow did not answer.
+    """
+
+    texts: int = 0
+    labels: int = 0
+    shift: float = 0.0
+    failures: int = 0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a model does, and has done.
+
+    Attributes:
+        compared: with the one in its shadow, if there is one.
+    """
+
+    name: str
+    load: Load
+    done: Done
+    compared: Compared | None = None
+
+
+class Models(Protocol):
+    """Models by their names.
+
+    Attributes:
+        default: the name of the one that answers where a protocol knows no names.
+    """
+
+    default: str
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of the models."""
+
+    def told(self, name: str) -> Told:
+        """
+        Raises:
+            KeyError: there is none of this name.
+        """
+
+    def counts(self) -> Iterable[Counts]:
+        """Of each model."""
+
+    def using(self, name: str) -> AbstractAsyncContextManager[Served]:
+        """The model of a name, for one request.
+
+        Raises:
+            KeyError: there is none of this name.
+            UserError: it cannot be had at this moment.
+        """
+
+
+@dataclass(frozen=True)
 class Service:
     """What is served, and how.
 
     Attributes:
-        models: by their names.
-        default: the name of the one that answers where a protocol knows no names.
         max_body: the largest body that is read, in bytes.
         answer_seconds: after which a request is given up.
     """
 
-    models: Mapping[str, Served]
-    default: str
+    models: Models
     drain: Drain
     max_body: int
     answer_seconds: float
 
     @property
-    def first(self) -> Served:
-        """The one that answers where a protocol knows no names."""
-        return self.models[self.default]
-
-    @property
     def is_ready(self) -> bool:
         """Whether requests should come here."""
-        return not self.drain.begun and all(one.engine.is_alive() for one in self.models.values())
+        alive = (self.models.told(name).is_alive for name in self.models.names)
+        return not self.drain.begun and all(alive)
 
-    def named(self, name: str) -> Served:
+    @property
+    def first(self) -> Told:
+        """The model that answers where a protocol knows no names."""
+        return self.models.told(self.models.default)
+
+    def named(self, name: str) -> Told:
         """
         Raises:
             Problem: 404, there is none of this name.
         """
-        found = self.models.get(name)
-        if found is None:
-            raise Problem(HTTPStatus.NOT_FOUND, f"there is no model {shown(name)} here")
-        return found
+        try:
+            return self.models.told(name)
+        except KeyError:
+            raise _unknown(name) from None
+
+    @asynccontextmanager
+    async def using(self, name: str | None = None) -> AsyncIterator[Served]:
+        """A model, for one request; the default one without a name.
+
+        Raises:
+            Problem: 404, there is none of this name; 503, it cannot be had at this moment.
+        """
+        async with AsyncExitStack() as stack:
+            found = self.models.using(name or self.models.default)
+            try:
+                served = await stack.enter_async_context(found)
+            except KeyError:
+                raise _unknown(name or "") from None
+            except UserError as error:
+                raise _unavailable(f"the model cannot be loaded: {error}") from error
+            yield served
 
     @contextmanager
     def answering(self, pointer: str = "#/text") -> Iterator[None]:
@@ -145,6 +237,10 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def _unknown(name: str) -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, f"there is no model {shown(name)} here")
 
 
 def _unavailable(detail: str) -> Problem:

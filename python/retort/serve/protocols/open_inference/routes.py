@@ -28,9 +28,9 @@ from retort.serve.protocols.open_inference.tensors import (
 from retort.serve.protocols.problem import Fault, Problem
 from retort.serve.protocols.service import (
     REFUSALS,
-    Served,
     ServedModel,
     Service,
+    Told,
     described_body,
     refusals,
     unless_gone,
@@ -135,16 +135,11 @@ def routes(service: Service) -> APIRouter:
         """Whether to send requests here."""
         return JSONResponse({"ready": service.is_ready}, 200 if service.is_ready else 503)
 
-    def by_name(name: str) -> Found:
-        return Found(name, service.named(name))
+    def by_name(name: str) -> Place:
+        return Place(name)
 
-    def by_version(name: str, version: str) -> Found:
-        found = by_name(name)
-        seal = found.served.model.seal
-        if version != seal:
-            detail = f"model {shown(name)} has no version {shown(version)}; it has {seal}"
-            raise Problem(HTTPStatus.NOT_FOUND, detail)
-        return found
+    def by_version(name: str, version: str) -> Place:
+        return Place(name, version)
 
     _add_model(router, "/models/{name}", by_name, service)
     _add_model(router, "/models/{name}/versions/{version}", by_version, service)
@@ -152,26 +147,40 @@ def routes(service: Service) -> APIRouter:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A model that a path names."""
+class Place:
+    """A model that a path names, and, perhaps, its version."""
 
     name: str
-    served: Served
+    version: str | None = None
+
+    def check(self, model: ServedModel) -> None:
+        """
+        Raises:
+            Problem: 404, the model has another version.
+        """
+        if self.version not in {None, model.seal}:
+            detail = f"model {shown(self.name)} has no version {shown(self.version)}; it has {model.seal}"
+            raise Problem(HTTPStatus.NOT_FOUND, detail)
 
 
-def _add_model(router: APIRouter, path: str, find: Callable[..., Found], service: Service) -> None:
-    """The routes of models at a path, by what finds the one that is named there."""
+def _add_model(router: APIRouter, path: str, find: Callable[..., Place], service: Service) -> None:
+    """The routes of models at a path, by what reads the path."""
+
+    def told(place: Place) -> Told:
+        found = service.named(place.name)
+        place.check(found.model)
+        return found
 
     @router.get(f"{path}/ready", responses={**refusals(404), 503: {}})
-    async def model_ready(found: Annotated[Found, Depends(find)]) -> Response:
+    async def model_ready(place: Annotated[Place, Depends(find)]) -> Response:
         """Whether a model answers."""
-        is_alive = found.served.engine.is_alive()
-        return JSONResponse({"name": found.name, "ready": is_alive}, 200 if is_alive else 503)
+        is_alive = told(place).is_alive
+        return JSONResponse({"name": place.name, "ready": is_alive}, 200 if is_alive else 503)
 
     @router.get(path, response_model=ModelDescription, responses=refusals(404))
-    async def describe(found: Annotated[Found, Depends(find)]) -> ModelDescription:
+    async def describe(place: Annotated[Place, Depends(find)]) -> ModelDescription:
         """A model's tensors."""
-        return _described(found.name, found.served.model)
+        return _described(place.name, told(place).model)
 
     @router.post(
         f"{path}/infer",
@@ -179,21 +188,20 @@ def _add_model(router: APIRouter, path: str, find: Callable[..., Found], service
         responses=refusals(404, *REFUSALS),
         openapi_extra=described_body("InferenceRequest"),
     )
-    async def infer(request: Request, found: Annotated[Found, Depends(find)]) -> Response:
+    async def infer(request: Request, place: Annotated[Place, Depends(find)]) -> Response:
         """The labels of texts, up to 100."""
-        model = found.served.model
         with service.answering("#/inputs/0/data"):
             body = await read_body(request, service.max_body)
-            size = _json_bytes(request, body)
-            asked = parse_json(body[:size], InferenceRequest)
-            texts = _texts_of(asked, body[size:])
-            wanted = _wanted(asked, model)
-            terms = terms_of(request, service.answer_seconds)
-            engine = found.served.engine
-            answers = await unless_gone(
-                request, together(engine.predict(text, terms) for text in texts)
-            )
-        return _response(found.name, model, asked, wanted, answers)
+            async with service.using(place.name) as served:
+                place.check(served.model)
+                size = _json_bytes(request, body)
+                asked = parse_json(body[:size], InferenceRequest)
+                texts = _texts_of(asked, body[size:])
+                wanted = _wanted(asked, served.model)
+                terms = terms_of(request, service.answer_seconds)
+                computations = [served.engine.predict(text, terms) for text in texts]
+                answers = await unless_gone(request, together(computations))
+        return _response(place.name, served.model, asked, wanted, answers)
 
 
 def _tensors(model: ServedModel) -> dict[str, TensorDescription]:

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse
 
-from retort.serve.engine.engine import Answer, NothingToRead
+from retort.serve.engine.engine import Answer, NothingToRead, Terms
 from retort.serve.protocols.body import check_type, read_body, unprocessable
 from retort.serve.protocols.page.words import Part, explain
 from retort.serve.protocols.problem import Fault, Problem
-from retort.serve.protocols.service import REFUSALS, Service, refusals, unless_gone
+from retort.serve.protocols.service import REFUSALS, Served, Service, refusals, unless_gone
 from retort.serve.protocols.terms import terms_of
 
 _FORM = "application/x-www-form-urlencoded"
@@ -33,7 +33,7 @@ class _Word:
 
 
 def routes(service: Service) -> APIRouter:
-    """The page of the service's first model."""
+    """The page of the default model."""
     router = APIRouter()
 
     @router.get("/", response_class=HTMLResponse)
@@ -66,7 +66,9 @@ def routes(service: Service) -> APIRouter:
         text = _text_of(await read_body(request, service.max_body))
         try:
             with service.answering():
-                found = await unless_gone(request, _answers(service, request, text))
+                terms = terms_of(request, service.answer_seconds)
+                async with service.using() as served:
+                    found = await unless_gone(request, _answers(served, terms, text))
         except Problem as problem:
             return _page(service, text, status=problem.status, wrong=problem.detail)
         return _page(service, text, *found)
@@ -82,14 +84,11 @@ def _refusals() -> dict[int | str, dict[str, Any]]:
     return found
 
 
-async def _answers(
-    service: Service, request: Request, text: str
-) -> tuple[Answer, tuple[Part, ...]]:
+async def _answers(served: Served, terms: Terms, text: str) -> tuple[Answer, tuple[Part, ...]]:
     if not text.strip():
         raise NothingToRead("is empty; type the text to be labelled")
-    engine, terms = service.first.engine, terms_of(request, service.answer_seconds)
-    answer = await engine.predict(text, terms)
-    return answer, await explain(engine, text, answer, terms)
+    answer = await served.engine.predict(text, terms)
+    return answer, await explain(served.engine, text, answer, terms)
 
 
 def _text_of(body: bytes) -> str:
@@ -123,11 +122,11 @@ def _page(
 ) -> Response:
     from retort.core.report import render  # takes as long as all else here, and few need it
 
-    served = service.first
+    name = service.models.default
     facts: dict[str, Any] = {
-        "title": f"{service.default} · Retort",
-        "name": service.default,
-        "model": served.model,
+        "title": f"{name} · Retort",
+        "name": name,
+        "model": service.first.model,
         "verdicts": [] if wrong is None else [(wrong, False)],
         "figures": {},
         "text": text,
@@ -136,8 +135,7 @@ def _page(
         "words": _shaded(parts),
     }
     if answer is not None:
-        pairs = zip(served.model.labels, answer.probabilities, strict=True)
-        facts["shares"] = sorted(pairs, key=lambda one: -one[1])
+        facts["shares"] = sorted(answer.by_label.items(), key=lambda one: -one[1])
     page = render("retort.serve.protocols.page", "classify.html", **facts)
     return HTMLResponse(page, status, headers=_HEADERS)
 

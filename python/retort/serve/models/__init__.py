@@ -1,0 +1,1 @@
+"""The models of a server: loaded, counted, replaced while others ask, and let go."""
