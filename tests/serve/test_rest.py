@@ -127,7 +127,7 @@ def test_metrics_count_what_was_answered(client: httpx.Client) -> None:
     assert grown['retort_serve_texts_total{model="classifier"}'] == 3
     assert grown['retort_serve_truncated_texts_total{model="classifier"}'] == 1
     assert grown['retort_serve_workers_lost_total{model="classifier"}'] == 0
-    assert after["retort_serve_workers"] >= 1
+    assert after['retort_serve_workers{model="classifier"}'] >= 1
     assert grown['retort_serve_request_seconds_count{path="/predict"}'] == 2
     assert client.get("/live").text == "ok"
 
