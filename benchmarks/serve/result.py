@@ -69,7 +69,7 @@ def section(
     text = (
         f"## {part}\n\nClients ask as soon as they are answered; medians of "
         f"{len(next(iter(next(iter(runs.values())).values())))} runs in turn.\n\n"
-        f"{table(heads, rows, 'lrrrrrr')}\n"
+        f"{table(heads, rows, 'lrrrrrr')}\n\n"
         "Texts come by themselves, at 70 % of the most that the side has answered:\n\n"
         f"{table(named, loaded, 'lrrrrr')}"
     )

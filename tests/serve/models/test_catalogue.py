@@ -255,6 +255,17 @@ def test_whatever_changes_each_answer_is_of_a_version_that_was_named(
     play(scenario, memory)
 
 
+def test_at_the_end_what_was_replaced_and_is_still_in_use_ends_too() -> None:
+    async def scenario(models: Catalogue, shelf: Shelf) -> None:
+        await models.change({"m": Named(version("one"))}, "m")
+        async with models.using("m"):
+            await models.change({"m": Named(version("two"))}, "m")
+            await models.close()
+            assert shelf.open == set()
+
+    play(scenario)
+
+
 def test_a_shadow_sees_its_share_and_nobody_waits_for_it() -> None:
     async def scenario(models: Catalogue, shelf: Shelf) -> None:
         shadow = Shadow(version("four"), 1.0)

@@ -63,6 +63,7 @@ class Catalogue:
         self._entries: dict[str, _Entry] = {}
         self._loaded: OrderedDict[Version, LoadedModel] = OrderedDict()
         self._loading: dict[Version, asyncio.Task[LoadedModel]] = {}
+        self._retired: list[LoadedModel] = []
         self._changing = asyncio.Lock()
         self.default = ""
 
@@ -95,7 +96,7 @@ class Catalogue:
 
         Raises:
             KeyError: there is none of this name.
-            UserError: it had to go, and cannot be loaded again.
+            RetortError: it had to go, and cannot be loaded again.
         """
         entry = self._entries[name]
         with ExitStack() as stack:
@@ -114,7 +115,7 @@ class Catalogue:
         Those that answer now do so until the others can.
 
         Raises:
-            UserError: one cannot be loaded.
+            RetortError: one cannot be loaded.
         """
         async with self._changing:
             try:
@@ -130,7 +131,7 @@ class Catalogue:
         for task in self._loading.values():
             task.cancel()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        for loaded in self._loaded.values():
+        for loaded in (*self._loaded.values(), *self._retired):
             await loaded.close()
 
     async def _entry(self, name: str, named: Named) -> _Entry:
@@ -200,7 +201,10 @@ class Catalogue:
             if entry.named.shadow is not None:
                 named.add(entry.named.shadow.version)
         for version in self._loaded.keys() - named:
-            self._loaded.pop(version).retire()
+            retired = self._loaded.pop(version)
+            retired.retire()
+            self._retired.append(retired)
+        self._retired = [one for one in self._retired if not one.is_closed]
 
 
 def _seen(task: "asyncio.Task[LoadedModel]") -> None:

@@ -80,6 +80,11 @@ class LoadedModel:
         """Whether a request has it."""
         return self._users > 0
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether all that was begun for it has ended."""
+        return self._closing is not None and self._closing.done()
+
     @contextmanager
     def used(self) -> Iterator[None]:
         """While this is open, it is not closed by `retire`."""
@@ -122,7 +127,7 @@ async def load(
         done: where its engine counts.
         begun: its process, if that has been started.
     Raises:
-        UserError: it cannot be served; the message says why.
+        RetortError: it cannot be served; the message says why.
     """
     if begun is None:
         start = Start(version.checkpoint, loading.workers, version.precision)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from retort.core.errors import UserError, shown
+from retort.core.errors import RetortError, shown
 from retort.serve.engine.engine import (
     Done,
     EngineStopped,
@@ -123,7 +123,7 @@ class Models(Protocol):
 
         Raises:
             KeyError: there is none of this name.
-            UserError: it cannot be had at this moment.
+            RetortError: it cannot be had at this moment.
         """
 
 
@@ -175,7 +175,7 @@ class Service:
                 served = await stack.enter_async_context(found)
             except KeyError:
                 raise _unknown(name or "") from None
-            except UserError as error:
+            except RetortError as error:
                 raise _unavailable(f"the model cannot be loaded: {error}") from error
             yield served
 
