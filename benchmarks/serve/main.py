@@ -2,7 +2,8 @@
 
     ./tools/bazel run //train:smoke
     ./tools/bazel run //serve:export -- --checkpoint runs/smoke/checkpoint --precision int8 --out runs/smoke/int8
-    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --int8 runs/smoke/int8
+    python3 -m pip install --no-deps --target peers litserve pyzmq python-multipart
+    ./tools/bazel run //benchmarks/serve -- --checkpoint runs/smoke/checkpoint --int8 runs/smoke/int8 --peers peers
 
 Servers of all sides run in turn, each by itself, with clients in a process of their own, and `serve-DATE.md` is
 written. Wants a machine with nothing else to do.
@@ -45,7 +46,10 @@ def main(typed: Sequence[str]) -> int:
     page = Page("serve", options.out)
     resolve = Invocation.from_environment().resolve
     checkpoint = resolve(options.checkpoint)
-    sides = _sides(checkpoint, None if options.int8 is None else resolve(options.int8))
+    int8, peers = (
+        None if path is None else resolve(path) for path in (options.int8, options.peers)
+    )
+    sides = _sides(checkpoint, int8, peers)
     with tempfile.TemporaryDirectory(prefix="retort-benchmark-") as scratch:
         sections = (
             _measured(part, sides, options, Path(scratch) / f"{part}.json")
@@ -54,7 +58,9 @@ def main(typed: Sequence[str]) -> int:
         return int(bool(page.write("The server beside others", sections, _LIBRARIES, typed)))
 
 
-def _sides(checkpoint: Path, int8: Path | None) -> Mapping[Side, list[str]]:
+def _sides(
+    checkpoint: Path, int8: Path | None = None, peers: Path | None = None
+) -> Mapping[Side, list[str]]:
     """The command of each, to which the port is added."""
     # Clients repeat themselves, and answers that are known say nothing.
     ours = python("retort.serve.main", "--cache", "0", "--checkpoint")
@@ -68,6 +74,8 @@ def _sides(checkpoint: Path, int8: Path | None) -> Mapping[Side, list[str]]:
     }
     if int8 is not None:
         sides["retort, int8"] = [*ours, str(int8), "--port"]
+    if peers is not None:
+        sides["LitServe, PyTorch, batches"] = python(peer, "litserve", checkpoint, peers)
     return sides
 
 
@@ -147,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = page_arguments("serve", __doc__ or "", _PARTS)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="in portable arithmetic")
     parser.add_argument("--int8", metavar="DIR", help="its export in int8")
+    parser.add_argument("--peers", metavar="DIR", help="LitServe's packages, as pip puts them")
     parser.add_argument("--clients", nargs="+", type=positive, default=[1, 8, 32, 128])
     parser.add_argument("--seconds", type=positive, default=8, help="of each measurement")
     parser.add_argument("--rounds", type=positive, default=2)

@@ -14,6 +14,7 @@ Side: TypeAlias = Literal[
     "PyTorch, one text at a time",
     "ONNX Runtime, one text at a time",
     "ONNX Runtime, int8, one text at a time",
+    "LitServe, PyTorch, batches",
 ]
 Runs: TypeAlias = Mapping[Side, Mapping[int, list[Measured]]]
 _ORT: Side = "ONNX Runtime, one text at a time"
@@ -24,6 +25,7 @@ _TARGETS: tuple[tuple[Side, Side, float], ...] = (
     ("retort", _ORT, 1.3),
     ("retort, bfloat16", _ORT, 2.0),
     ("retort, int8", _ORT_INT8, 1.2),
+    ("retort", "LitServe, PyTorch, batches", 2.0),
 )
 
 

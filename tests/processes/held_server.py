@@ -104,14 +104,14 @@ class HeldWorker:
 class Held(BatchingEngine):
     """The real engine with a worker that waits for permission, telling what reaches it."""
 
-    def __init__(self, queue_size: int) -> None:
+    def __init__(self, queue_size: int, client_texts: int | None) -> None:
         self.asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.given_up: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.worker = HeldWorker()
         self.begun, self.allowed = self.worker.begun, self.worker.allowed
         self.computed = self.worker.computed
         letters: Any = Letters()
-        settings = Settings(queue_texts=queue_size, batch_tokens=1)
+        settings = Settings(queue_texts=queue_size, client_texts=client_texts, batch_tokens=1)
         super().__init__(letters, MODEL.labels, settings)
 
     async def predict(self, text: str, terms: Terms = NO_TERMS) -> Answer:
@@ -133,8 +133,9 @@ class Serving:
         finish_seconds: float = 3600,
         limits: Limits = GENEROUS,
         queue_size: int = 1,
+        client_texts: int | None = None,
     ) -> None:
-        self.engine = Held(queue_size)
+        self.engine = Held(queue_size, client_texts)
         self.socket = bind("127.0.0.1", 0)
         listen(self.socket)
         # Asked now: the server closes the socket at its end.

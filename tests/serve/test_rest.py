@@ -251,11 +251,24 @@ def test_other_paths_and_methods_are_refused(client: httpx.Client) -> None:
     assert wrong_method.headers["allow"] == "POST"
 
 
+@pytest.mark.parametrize("path", ["/predict", "/live", "/nowhere", "/"])
+def test_every_answer_has_a_name_and_the_client_s_own_if_it_gave_one(
+    client: httpx.Client, path: str
+) -> None:
+    names = {client.post(path, json={"text": "a"}).headers["x-request-id"] for _ in range(5)}
+    assert len(names) == 5
+    own = client.post(path, json={"text": "a"}, headers={"x-request-id": "me-1.b"})
+    assert own.headers.get_list("x-request-id") == ["me-1.b"]
+    for wrong in ("", "a b", "x" * 129, "<script>"):
+        found = client.post(path, json={"text": "a"}, headers={"x-request-id": wrong})
+        assert found.headers["x-request-id"] != wrong
+
+
 def test_the_interface_is_described(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
     openapi_spec_validator.validate(described)
     responses = described["paths"]["/predict"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "408", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"200", "400", "408", "413", "415", "422", "429", "500", "503"}
     assert set(responses["413"]["content"]) == {"application/problem+json"}
     model = "/v2/models/{name}"
     version = f"{model}/versions/{{version}}"

@@ -7,13 +7,18 @@ import socket
 from retort.core.errors import UserError
 
 BACKLOG = 1024
-_SPARE_FILES = 24
+_SPARE_FILES = 18
 """For connections that were accepted and are not ours yet, and for what libraries open."""
+_OF_A_MODEL = 4
+"""Files beside those of its workers."""
 
 
-def possible_connections(wanted: int, queue: int) -> int:
+def possible_connections(wanted: int, queue: int, workers: int = 2, models: int = 1) -> int:
     """How many of the wanted connections there can be, with the files that may be open.
 
+    Args:
+        workers: of each model; each has a connection.
+        models: of several each may be there twice, while one replaces another.
     Raises:
         UserError: too few for the queue to fill up before the connections do.
     """
@@ -21,7 +26,9 @@ def possible_connections(wanted: int, queue: int) -> int:
     if wanted < least:
         raise UserError(f"--connections {wanted}: --queue {queue} needs {least} at least")
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = files - len(os.listdir("/proc/self/fd")) - _SPARE_FILES
+    replaced = models if models > 1 else 0
+    spare = _SPARE_FILES + (models + replaced) * (workers + _OF_A_MODEL)
+    room = files - len(os.listdir("/proc/self/fd")) - spare
     if room < least:
         raise UserError(
             f"this process may have {files} files open (ulimit -n), which leaves {max(room, 0)} for "

@@ -16,6 +16,8 @@ from retort.serve.listening import bind, possible_connections
 from retort.serve.options import QUEUE, parse
 
 _LEAST_QUEUE = 64
+_SEVERAL = 8
+"""Models for which there are files, where nobody knows yet how many there will be."""
 _SPARE_CONNECTIONS = 2  # as `possible_connections` keeps
 
 
@@ -26,7 +28,12 @@ class RequestsCutOff(RetortError):
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM, SIGHUP or Ctrl-C, then finish what has begun. Returns 0."""
     options = parse(arguments)
-    options.connections = possible_connections(options.connections, options.queue or _LEAST_QUEUE)
+    options.connections = possible_connections(
+        options.connections,
+        options.queue or _LEAST_QUEUE,
+        options.workers,
+        1 if options.models is None else _SEVERAL,
+    )
     options.queue = options.queue or min(QUEUE, options.connections - _SPARE_CONNECTIONS)
     resolve = Invocation.from_environment().resolve
     bound = bind(options.host, options.port)

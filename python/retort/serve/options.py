@@ -49,6 +49,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help=f"texts that may wait for the model before others are refused ({QUEUE}, or as many as connections allow)",
     )
     parser.add_argument(
+        "--client-texts",
+        type=positive,
+        metavar="N",
+        help="texts that one client, by its address, may have here before it is told to come later (any number)",
+    )
+    parser.add_argument(
         "--workers",
         type=positive,
         default=processors(),

@@ -109,6 +109,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         readers=options.workers,
         queue_texts=options.queue,
+        client_texts=options.client_texts,
         batch_tokens=options.batch_tokens,
         cut=not options.refuse_long,
         patience=options.stuck_seconds,

@@ -25,6 +25,7 @@ from retort.serve.engine.engine import (
     PredictionFailed,
     Terms,
     TooLong,
+    TooMany,
 )
 
 
@@ -124,6 +125,20 @@ def test_what_is_known_is_not_computed_and_does_not_wait() -> None:
         assert (engine.done.known, engine.done.missed) == (2, 3)
 
     play(scenario, cache=9)
+
+
+def test_a_client_that_has_as_many_texts_here_as_it_may_is_refused_and_no_other() -> None:
+    async def scenario(engine: BatchingEngine, workers: list[Worker]) -> None:
+        one, other = Terms(client="one"), Terms(client="other")
+        tasks = await ask(engine, "a", "b", terms=one)
+        with pytest.raises(TooMany, match="2 texts of this client are here already"):
+            await engine.predict("c", one)
+        tasks += await ask(engine, "d", terms=other)
+        allow(workers)
+        await asyncio.gather(*tasks)
+        assert (await engine.predict("e", one)).tokens == 3
+
+    play(scenario, client_texts=2)
 
 
 def test_a_failure_is_not_kept() -> None:

@@ -36,6 +36,7 @@ def problem_of(answer: bytes) -> dict[str, Any]:
     assert b"content-type: application/problem+json" in lines
     assert b"x-content-type-options: nosniff" in lines
     assert b"connection: close" in lines
+    assert sum(line.startswith(b"x-request-id: ") for line in lines) == 1
     problem: dict[str, Any] = json.loads(body)
     assert lines[0].startswith(b"http/1.1 %d " % problem["status"])
     return problem

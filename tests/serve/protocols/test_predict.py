@@ -41,6 +41,17 @@ def test_a_full_queue_is_said_at_once_with_a_time_to_come_back(held: Serving) ->
     assert held.engine.computed == ["running", "waiting"]
 
 
+def test_a_client_with_as_many_texts_as_it_may_have_is_told_to_come_later() -> None:
+    with Serving(queue_size=9, client_texts=1) as held:
+        running = held.begin("running")
+        held.engine.begun.get()
+        refused = held.post("one more")
+        assert_problem(refused, 429, "1 texts of this client are here already; try again later")
+        assert int(refused.headers["retry-after"]) > 0
+        held.engine.allowed.set()
+        assert running.result().status_code == 200
+
+
 def test_a_client_that_leaves_the_queue_is_not_computed(held: Serving) -> None:
     running = held.begin("running")
     held.engine.begun.get()

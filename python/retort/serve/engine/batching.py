@@ -8,8 +8,10 @@ same bits in any company, so nobody can see from an answer which it was.
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +33,7 @@ from retort.serve.engine.engine import (
     PredictionFailed,
     Terms,
     TooLong,
+    TooMany,
 )
 from retort.serve.engine.queue import TokenQueue, Waiting
 
@@ -73,6 +76,7 @@ class Settings:
         readers: threads that find the tokens of texts.
         queue_tokens: how many may wait.
         queue_texts: that may be read and wait.
+        client_texts: that one client may have here; any number if None.
         batch_tokens: computed together; 1 has every text computed alone.
         cut: whether a text that is too long is cut; otherwise it is refused.
         patience: seconds after which a worker is stuck that has not answered a batch.
@@ -81,6 +85,7 @@ class Settings:
     readers: int = 2
     queue_tokens: int = 65536
     queue_texts: int = 1024
+    client_texts: int | None = None
     batch_tokens: int = 384
     cut: bool = True
     patience: float = 60.0
@@ -109,6 +114,7 @@ class BatchingEngine:
         self._readers = ThreadPoolExecutor(settings.readers, "retort-tokens")
         self._cache = cache or AnswerCache("", len(labels), 0, Done())
         self.done = self._cache.done
+        self._clients: Counter[str] = Counter()
         self._workers: set[Worker] = set()
         self._idle: list[Worker] = []
         self._computing: set[asyncio.Task[None]] = set()
@@ -140,6 +146,23 @@ class BatchingEngine:
 
     async def predict(self, text: str, terms: Terms = NO_TERMS) -> Answer:
         """As `InferenceEngine.predict`."""
+        with self._one_more_of(terms.client):
+            return await self._predict(text, terms)
+
+    @contextmanager
+    def _one_more_of(self, client: str) -> Iterator[None]:
+        most = self._settings.client_texts
+        if most is not None and self._clients[client] >= most:
+            raise TooMany(f"{most} texts of this client are here already")
+        self._clients[client] += 1
+        try:
+            yield
+        finally:
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+
+    async def _predict(self, text: str, terms: Terms) -> Answer:
         if not self._open:
             raise EngineStopped("the model is not running")
         if self._queue.texts + self._reading >= self._settings.queue_texts:

@@ -14,6 +14,10 @@ class Overloaded(EngineError):
     """As much waits as may wait; the same request can succeed later."""
 
 
+class TooMany(EngineError):
+    """A client has as many texts here as it may; the same request can succeed later."""
+
+
 class Expired(EngineError):
     """The request's deadline passed before it was answered."""
 

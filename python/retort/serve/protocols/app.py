@@ -1,5 +1,6 @@
 """The application: every protocol that the server speaks, and what they all say of errors."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from retort.core.errors import shown
 from retort.serve.protocols import health, predict
 from retort.serve.protocols.body import TooLarge, TooLargeResponse
+from retort.serve.protocols.identified import Identified, name_of
 from retort.serve.protocols.instances import InstancesRequest
 from retort.serve.protocols.metrics import Counted, Metrics
 from retort.serve.protocols.open_inference import routes as open_inference
@@ -20,6 +22,7 @@ from retort.serve.protocols.predict import PredictionRequest
 from retort.serve.protocols.problem import Problem, ProblemDetails, ProblemResponse
 from retort.serve.protocols.service import REFERENCE, Service
 
+_log = logging.getLogger(__name__)
 _CLIENT_GONE = 499  # what nginx logs for it; nobody is left to read it
 
 
@@ -28,6 +31,7 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="Retort", version="1", docs_url=None, redoc_url=None)
     metrics = Metrics(service.models)
     app.add_middleware(Counted, metrics=metrics)
+    app.add_middleware(Identified)
     app.router.redirect_slashes = False  # an address that the client wrote would come back in it
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -60,6 +64,7 @@ async def _on_client_gone(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, _error: Exception) -> Response:
+    _log.error("the request %s met a bug, which is told below", name_of(request.scope))
     detail = "the server has a bug; its log says which"
     return await _on_problem(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
 

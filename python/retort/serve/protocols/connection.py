@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from retort.serve.protocols.identified import HEADER, new_name
 from retort.serve.protocols.problem import CLOSE, Problem, ProblemResponse
 
 _log = logging.getLogger(__name__)
@@ -193,7 +194,8 @@ class Connection(H11Protocol):
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             response = ProblemResponse(problem)
             is_head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
-            headers = {*self.server_state.default_headers, *response.raw_headers, CLOSE}
+            named = (HEADER, new_name())
+            headers = {*self.server_state.default_headers, *response.raw_headers, CLOSE, named}
             events = (
                 h11.Response(status_code=response.status_code, headers=sorted(headers)),
                 h11.Data(data=b"" if is_head else bytes(response.body)),

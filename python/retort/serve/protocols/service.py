@@ -26,6 +26,7 @@ from retort.serve.engine.engine import (
     Overloaded,
     PredictionFailed,
     TooLong,
+    TooMany,
 )
 from retort.serve.protocols import problem
 from retort.serve.protocols.body import disconnected, unprocessable
@@ -36,8 +37,9 @@ AnswerT = TypeVar("AnswerT")
 
 REFERENCE = "#/components/schemas/{model}"
 """How OpenAPI names the schema of a model."""
-REFUSALS = (400, 408, 413, 415, 422, 500, 503)
+REFUSALS = (400, 408, 413, 415, 422, 429, 500, 503)
 """With which a request for a prediction may be refused."""
+_LATER = {"retry-after": "1"}
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,9 @@ class Service:
             yield
         except Overloaded as error:
             raise _unavailable(f"{error}; try again later") from error
+        except TooMany as error:
+            status = HTTPStatus.TOO_MANY_REQUESTS
+            raise Problem(status, f"{error}; try again later", headers=_LATER) from error
         except (EngineStopped, Expired) as error:
             raise _unavailable(str(error)) from error
         except (NothingToRead, TooLong) as error:
@@ -244,4 +249,4 @@ def _unknown(name: str) -> Problem:
 
 
 def _unavailable(detail: str) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"retry-after": "1"})
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=_LATER)

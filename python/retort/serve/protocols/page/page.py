@@ -79,7 +79,7 @@ def routes(service: Service) -> APIRouter:
 def _refusals() -> dict[int | str, dict[str, Any]]:
     """What a model or an engine refuses is told on the page, other things as everywhere."""
     found = refusals(*REFUSALS)
-    for status in (422, 500, 503):
+    for status in (422, 429, 500, 503):
         found[status]["content"]["text/html"] = {"schema": {"type": "string"}}
     return found
 
