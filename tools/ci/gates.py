@@ -126,6 +126,8 @@ GATES = (
                     "python3",
                     "tools/ci/programs.py",
                     "bwrap=bubblewrap",
+                    "chromedriver=chromium-driver",
+                    "chromium",
                     "haproxy",
                     "ip=iproute2",
                     "redis-server",

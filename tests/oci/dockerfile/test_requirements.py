@@ -55,7 +55,7 @@ def test_a_new_version_in_a_lock_makes_its_lists_stale(checkout: pathlib.Path) -
 
 def test_a_new_dependency_in_a_build_file_makes_lists_stale(checkout: pathlib.Path) -> None:
     build = checkout / "python/retort/serve/BUILD.bazel"
-    _edit(build, '"@pypi//fastapi"', '"@pypi//fastapi", "@pypi//matplotlib"')
+    _edit(build, '"@pypi//uvicorn"', '"@pypi//uvicorn", "@pypi//matplotlib"')
     assert stale(checkout) == ["docker/inference_cpu.txt", "docker/inference_cuda.txt"]
 
 
