@@ -69,7 +69,7 @@ def family(process: int) -> Iterator[int]:
 
 
 def memory_of(process: int) -> int:
-    """Bytes, of which shared ones count by their share."""
+    """Bytes of no file, of which shared ones count by their share. Those of libraries others share, and come and go."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    [line] = [line for line in lines if line.startswith("Pss:")]
+    [line] = [line for line in lines if line.startswith("Pss_Anon:")]
     return int(line.split()[1]) * 1024
