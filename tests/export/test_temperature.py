@@ -20,15 +20,26 @@ def loss(logits: NDArray[np.float32], targets: NDArray[np.int64], temperature: f
     return -float(np.log(own).mean())
 
 
+def drawn_labels(
+    seed: int, documents: int, labels: int, temperature: float
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits, and labels that are drawn by their probabilities at a temperature."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (documents, labels)).astype(np.float32)
+    chances = softmax(logits.astype(np.float64) / temperature)
+    return logits, np.array([random.choice(labels, p=row) for row in chances])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_of_labels_that_are_drawn_by_probabilities_it_is_theirs(temperature: float) -> None:
+    found = fitted_temperature(*drawn_labels(7, 10000, 4, temperature))
+    assert found == pytest.approx(temperature, rel=0.1)
+
+
 @given(st.integers(0, 2**31), st.sampled_from([0.2, 0.7, 1.0, 3.0]), st.integers(2, 6))
 def test_no_other_temperature_has_a_smaller_loss(seed: int, drawn: float, labels: int) -> None:
-    """Of labels that are drawn by probabilities, it is nearly theirs."""
-    random = np.random.default_rng(seed)
-    logits = random.normal(0, 2, (400, labels)).astype(np.float32)
-    chances = softmax(logits.astype(np.float64) / drawn)
-    targets = np.array([random.choice(labels, p=row) for row in chances])
+    logits, targets = drawn_labels(seed, 400, labels, drawn)
     found = fitted_temperature(logits, targets)
-    assert drawn / 2 < found < drawn * 2
     for other in (found * 0.99, found * 1.01, drawn):
         assert loss(logits, targets, found) <= loss(logits, targets, other) + 1e-9
 
