@@ -10,7 +10,6 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -26,8 +25,6 @@ from torch import nn
 
 from retort.export.onnx_graph import GRAPH, OnnxModel, native_twin, write_graph
 from retort.models.checkpoint import Checkpoint, load_checkpoint
-
-_LIT_BATCH, _LIT_SECONDS = 16, 0.01
 
 
 class Text(BaseModel):
@@ -77,38 +74,6 @@ def application(checkpoint: Checkpoint, model: nn.Module) -> FastAPI:
     return app
 
 
-def serve_lit(path: Path, port: int) -> None:
-    """Serve by LitServe, as its documentation has batches."""
-    litserve: Any = import_module("litserve")
-
-    class Batched(litserve.LitAPI):  # type: ignore[misc]
-        def setup(self, device: object) -> None:
-            torch.set_num_threads(1)
-            self.checkpoint = load_checkpoint(path)
-            self.model = native_twin(self.checkpoint)
-
-        def decode_request(self, request: dict[str, str]) -> str:
-            return request["text"]
-
-        @torch.inference_mode()
-        def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-            ids, mask = map(torch.from_numpy, self.checkpoint.tokenise.encode(list(texts)))
-            sure, best = self.model(ids, mask).softmax(dim=1).max(dim=1)
-            labels = [self.checkpoint.labels[number] for number in best.tolist()]
-            return list(zip(labels, sure.tolist(), strict=True))
-
-        def encode_response(self, output: tuple[str, float]) -> dict[str, Any]:
-            return {"label": output[0], "confidence": output[1]}
-
-    server = litserve.LitServer(
-        Batched(max_batch_size=_LIT_BATCH, batch_timeout=_LIT_SECONDS),
-        accelerator="cpu",
-        workers_per_device=len(os.sched_getaffinity(0)),
-        healthcheck_path="/ready",
-    )
-    server.run(port=port, host="127.0.0.1", log_level="error", generate_client_file=False)
-
-
 def main() -> None:
     """Serve until killed."""
     kind, path, *packages, port = sys.argv[1:]
@@ -116,7 +81,7 @@ def main() -> None:
         sys.path += packages
         # Its processes begin anew, and look for packages where the environment says.
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-        serve_lit(Path(path), int(port))
+        import_module("benchmarks.serve.lit").serve(Path(path), int(port))
         return
     checkpoint = load_checkpoint(Path(path))
     torch.set_num_threads(1)
