@@ -101,7 +101,10 @@ def browsing(folder: Path) -> Iterator[Browser]:
                 assert made.status_code == 200, made.text
                 session = f"/session/{made.json()['value']['sessionId']}"
                 client.base_url = httpx.URL(f"http://127.0.0.1:{port}{session}")
-                yield Browser(client)
-                client.delete("")
+                try:
+                    yield Browser(client)
+                finally:  # or the browser would outlive its driver
+                    ended = client.delete(f"http://127.0.0.1:{port}{session}")
+                    assert ended.status_code == 200, ended.text
         finally:
             driver.kill()
