@@ -43,7 +43,7 @@ class OneModel:
 
     def counts(self) -> tuple[Counts, ...]:
         """Of the engine."""
-        return (Counts("classifier", self._engine.load, self._engine.done),)
+        return (Counts("classifier", MODEL.seal, self._engine.load, self._engine.done),)
 
     @asynccontextmanager
     async def using(self, name: str) -> AsyncIterator[Served]:

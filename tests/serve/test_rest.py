@@ -124,10 +124,12 @@ def test_metrics_count_what_was_answered(client: httpx.Client) -> None:
     assert grown['retort_serve_requests_total{path="/v1/predict",status="200"}'] == 1
     assert grown['retort_serve_requests_total{path="/predict",status="422"}'] == 1
     assert grown['retort_serve_requests_total{path="other",status="404"}'] == 1
-    assert grown['retort_serve_texts_total{model="classifier"}'] == 3
-    assert grown['retort_serve_truncated_texts_total{model="classifier"}'] == 1
-    assert grown['retort_serve_workers_lost_total{model="classifier"}'] == 0
-    assert after['retort_serve_workers{model="classifier"}'] >= 1
+    seal = client.get("/health").json()["seal"]
+    labels = f'{{model="classifier",seal="{seal}"}}'
+    assert grown[f"retort_serve_texts_total{labels}"] == 3
+    assert grown[f"retort_serve_truncated_texts_total{labels}"] == 1
+    assert grown[f"retort_serve_workers_lost_total{labels}"] == 0
+    assert after[f"retort_serve_workers{labels}"] >= 1
     assert grown['retort_serve_request_seconds_count{path="/predict"}'] == 2
     assert client.get("/live").text == "ok"
 

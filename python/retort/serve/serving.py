@@ -13,7 +13,6 @@ from pathlib import Path
 
 from retort.core.errors import UserError
 from retort.serve.engine.batching import Settings
-from retort.serve.engine.engine import Done
 from retort.serve.engine.start import Begun
 from retort.serve.listening import listen, url
 from retort.serve.models.catalogue import Catalogue, Named
@@ -73,10 +72,10 @@ async def serve(
 
 
 async def _loaded(
-    loading: Loading, first: Version | None, begun: Begun | None, version: Version, done: Done
+    loading: Loading, first: Version | None, begun: Begun | None, version: Version
 ) -> LoadedModel:
     """A model, whose process has begun already if it is the first."""
-    return await load(version, loading, done, begun if version == first else None)
+    return await load(version, loading, begun if version == first else None)
 
 
 async def _answer(

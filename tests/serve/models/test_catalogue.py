@@ -64,13 +64,13 @@ class Shelf:
         self.allowed.set()
         self.broken: set[str] = set()
 
-    async def load(self, wanted: Version, done: Done) -> LoadedModel:
+    async def load(self, wanted: Version) -> LoadedModel:
         name = str(wanted.checkpoint)
         self.loads.append(name)
         await self.allowed.wait()
         if name in self.broken:
             raise UserError(f"{name} is broken")
-        engine: Any = Engine(name, done)
+        engine: Any = Engine(name, Done())
         self.engines[name] = engine
         held = AsyncExitStack()
         held.callback(setattr, engine, "is_open", False)
@@ -137,7 +137,7 @@ def test_a_request_keeps_its_version_and_those_after_it_have_the_next() -> None:
             assert (await served.engine.predict("text")).label == "one"
         await settle()
         assert shelf.open == {"two"}
-        assert [one.done.texts for one in models.counts()] == [3]
+        assert [(one.seal, one.done.texts) for one in models.counts()] == [("seal of two", 1)]
 
     play(scenario)
 
@@ -288,6 +288,32 @@ def test_a_shadow_sees_its_share_and_nobody_waits_for_it() -> None:
         assert [one.compared for one in models.counts()] == [None]
 
     play(scenario)
+
+
+def test_a_shadow_that_takes_over_is_counted_on_and_under_each_of_its_names() -> None:
+    async def scenario(models: Catalogue, shelf: Shelf) -> None:
+        await models.change({"m": Named(version("old"), Shadow(version("new"), 1.0))}, "m")
+        assert await say(models, "m") == "old"
+        await settle()
+        await models.change({"m": Named(version("new")), "n": Named(version("new"))}, "m")
+        assert await say(models, "m") == "new"
+        assert [(one.name, one.done.texts) for one in models.counts()] == [("m", 2), ("n", 2)]
+        assert shelf.loads == ["old", "new"]
+
+    play(scenario)
+
+
+def test_a_shadow_goes_no_sooner_than_what_was_asked_before_its_model() -> None:
+    async def scenario(models: Catalogue, shelf: Shelf) -> None:
+        with_shadow = Named(version("a"), Shadow(version("s"), 1.0))
+        await models.change({"m": with_shadow, "o": Named(version("o"))}, "m")
+        assert await say(models, "o") == "o"
+        assert await say(models, "m") == "a"
+        await settle()
+        await models.change({"m": with_shadow, "p": Named(version("p"))}, "m")
+        assert shelf.open == {"a", "s", "p"}
+
+    play(scenario, memory=300)
 
 
 @given(st.floats(0.01, 1), st.integers(0, 60))

@@ -5,7 +5,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from retort.serve.engine.engine import Done, Load
 from retort.serve.models.loading import LoadedModel, Version
@@ -14,8 +14,8 @@ from retort.serve.protocols.service import Counts, Served, ServedModel, Told
 
 _log = logging.getLogger(__name__)
 
-Loader = Callable[[Version, Done], Awaitable[LoadedModel]]
-_NOTHING = Load(0, 0, 0, 0, 0)
+Loader = Callable[[Version], Awaitable[LoadedModel]]
+_NOTHING = (Load(0, 0, 0, 0, 0), Done())
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,12 @@ class Named:
     shadow: Shadow | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Entry:
-    """What answers under a name, and what it has done."""
+    """What answers under a name."""
 
     named: Named
     model: ServedModel
-    done: Done = field(default_factory=Done)
-    shadow_done: Done = field(default_factory=Done)
     comparison: Comparison | None = None
 
 
@@ -83,12 +81,12 @@ class Catalogue:
         return Told(entry.model, loaded is None or loaded.engine.is_alive())
 
     def counts(self) -> Iterator[Counts]:
-        """What each model does and has done."""
+        """What each model does and has done: the version that answers now, also before it had the name."""
         for name, entry in self._entries.items():
             loaded = self._loaded.get(entry.named.version)
-            load = _NOTHING if loaded is None else loaded.engine.load
+            load, done = _NOTHING if loaded is None else (loaded.engine.load, loaded.engine.done)
             compared = entry.comparison.compared if entry.comparison else None
-            yield Counts(name, load, entry.done, compared)
+            yield Counts(name, entry.model.seal, load, done, compared)
 
     @asynccontextmanager
     async def using(self, name: str) -> AsyncIterator[Served]:
@@ -100,12 +98,13 @@ class Catalogue:
         """
         entry = self._entries[name]
         with ExitStack() as stack:
-            loaded = await self._get(entry.named.version, entry.done, stack)
+            loaded = await self._get(entry.named.version, stack)
             shadow = entry.named.shadow
             behind = None if shadow is None else self._loaded.get(shadow.version)
-            if behind is None or entry.comparison is None:
+            if shadow is None or behind is None or entry.comparison is None:
                 yield Served(loaded.model, loaded.engine)
                 return
+            self._loaded.move_to_end(shadow.version)
             engine = ShadowedEngine(loaded.engine, behind.engine, entry.comparison)
             yield Served(loaded.model, engine)
 
@@ -135,27 +134,25 @@ class Catalogue:
             await loaded.close()
 
     async def _entry(self, name: str, named: Named) -> _Entry:
-        """What is to answer under a name, loaded; counts go on."""
+        """What is to answer under a name, loaded; a comparison of the same two goes on."""
+        model = await self._warm(named.version)
+        if named.shadow is None:
+            return _Entry(named, model)
+        await self._warm(named.shadow.version)
         old = self._entries.get(name)
-        done = Done() if old is None else old.done
-        entry = _Entry(named, await self._warm(named.version, done), done)
-        if named.shadow is not None:
-            if old is not None:
-                entry.shadow_done = old.shadow_done
-            await self._warm(named.shadow.version, entry.shadow_done)
-            same = old is not None and old.named == named
-            entry.comparison = old.comparison if old and same else Comparison(named.shadow.share)
-        return entry
+        if old is not None and old.named == named:
+            return _Entry(named, model, old.comparison)
+        return _Entry(named, model, Comparison(named.shadow.share))
 
-    async def _warm(self, version: Version, done: Done) -> ServedModel:
+    async def _warm(self, version: Version) -> ServedModel:
         with ExitStack() as stack:
-            return (await self._get(version, done, stack)).model
+            return (await self._get(version, stack)).model
 
-    async def _get(self, version: Version, done: Done, stack: ExitStack) -> LoadedModel:
+    async def _get(self, version: Version, stack: ExitStack) -> LoadedModel:
         """A version, loaded; it does not go before the stack is closed."""
         while version not in self._loaded:
             if version not in self._loading:
-                task = asyncio.create_task(self._brought(version, done))
+                task = asyncio.create_task(self._brought(version))
                 task.add_done_callback(_seen)  # also where nobody waits for it any more
                 self._loading[version] = task
             await asyncio.shield(self._loading[version])
@@ -164,9 +161,9 @@ class Catalogue:
         stack.enter_context(loaded.used())
         return loaded
 
-    async def _brought(self, version: Version, done: Done) -> LoadedModel:
+    async def _brought(self, version: Version) -> LoadedModel:
         try:
-            loaded = await self._load(version, done)
+            loaded = await self._load(version)
         finally:
             del self._loading[version]
         self._loaded[version] = loaded

@@ -118,13 +118,10 @@ class LoadedModel:
         return self._closing
 
 
-async def load(
-    version: Version, loading: Loading, done: Done, begun: Begun | None = None
-) -> LoadedModel:
+async def load(version: Version, loading: Loading, begun: Begun | None = None) -> LoadedModel:
     """Load a model, test it, and wait until it can answer.
 
     Args:
-        done: where its engine counts.
         begun: its process, if that has been started.
     Raises:
         RetortError: it cannot be served; the message says why.
@@ -138,7 +135,7 @@ async def load(
         if described.arithmetic == "native":
             refuse_arithmetic_variables(os.environ)
         seal, precision = described.sealed.seal, version.precision or described.precision
-        shared = None
+        done, shared = Done(), None
         if loading.store is not None and loading.cache:
             store, name = loading.store
             shared = SharedAnswers(store, name, done)

@@ -21,7 +21,7 @@ _PATHS = frozenset(["/", "/predict", "/v1/predict"])
 """Whose requests are counted by name; what others write is not to become a name here."""
 _INFER = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-_LABELS = ("model",)
+_LABELS = ("model", "seal")
 _GAUGES: tuple[tuple[str, str, Callable[[Load], int]], ...] = (
     ("waiting_texts", "Texts that wait to be computed.", lambda load: load.texts + load.reading),
     ("waiting_tokens", "Tokens of them.", lambda load: load.tokens),
@@ -111,28 +111,28 @@ class _OfModels(Collector):
         for name, what, read in _GAUGES:
             gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", what, labels=_LABELS)
             for one in found:
-                gauge.add_metric([one.name], read(one.load))
+                gauge.add_metric([one.name, one.seal], read(one.load))
             yield gauge
         for name, what, count in _COUNTERS:
             counter = CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=_LABELS)
             for one in found:
-                counter.add_metric([one.name], count(one.done))
+                counter.add_metric([one.name, one.seal], count(one.done))
             yield counter
         yield from _of_shadows(found)
 
 
 def _of_shadows(found: Sequence[Counts]) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-    compared = [(one.name, one.compared) for one in found if one.compared is not None]
+    compared = [([one.name, one.seal], one.compared) for one in found if one.compared is not None]
     for name, what, count in _COMPARED:
         counter = CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=_LABELS)
-        for model, one in compared:
-            counter.add_metric([model], count(one))
+        for labels, one in compared:
+            counter.add_metric(labels, count(one))
         yield counter
     shift = GaugeMetricFamily(
         f"{_PREFIX}_shadow_largest_shift",
         "Largest difference of a label's probability in the shadow.",
         labels=_LABELS,
     )
-    for model, one in compared:
-        shift.add_metric([model], one.shift)
+    for labels, one in compared:
+        shift.add_metric(labels, one.shift)
     yield shift

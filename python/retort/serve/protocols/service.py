@@ -93,6 +93,7 @@ class Counts:
     """
 
     name: str
+    seal: str
     load: Load
     done: Done
     compared: Compared | None = None
