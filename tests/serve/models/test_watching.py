@@ -166,6 +166,6 @@ def follow(
 def shadowed(client: httpx.Client) -> float:
     lines = client.get("/metrics").text.splitlines()
     found = [
-        line for line in lines if line.startswith('retort_serve_shadow_texts_total{model="m"}')
+        line for line in lines if line.startswith('retort_serve_shadow_texts_total{model="m",')
     ]
     return float(found[0].split()[1]) if found else 0
